@@ -1,0 +1,36 @@
+"""The errors that a user may meet. Each is one sentence: what is wrong, where, what to do.
+
+The command line prints the sentence and exits with 2; anything that is not a `SpareError` is a bug
+in this project and keeps its stack trace.
+"""
+
+from __future__ import annotations
+
+
+class SpareError(Exception):
+    """Something the user can mend. The message is a whole sentence."""
+
+
+class DataError(SpareError):
+    """A benchmark's file is missing, torn, or not what its layout promises.
+
+    Args:
+        problem: what is wrong, without a full stop.
+        file: the file, as the user would find it.
+        row: 1-based row (for JSON Lines: line) inside it, or None.
+        remedy: what the user can do about it.
+    """
+
+    def __init__(
+        self, problem: str, file: object = None, row: int | None = None, remedy: str = ""
+    ) -> None:
+        where = "" if file is None else f"{file}: " if row is None else f"{file}, row {row}: "
+        super().__init__(f"{where}{problem}." + (f" {remedy}" if remedy else ""))
+
+
+class PictureError(SpareError):
+    """One picture cannot be opened. It costs its own samples and no others."""
+
+
+class ModelError(SpareError):
+    """A checkpoint cannot be loaded, or is not something that answers questions about pictures."""
