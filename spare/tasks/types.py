@@ -8,6 +8,8 @@ but `Metric` are frozen.
 
 from __future__ import annotations
 
+import math
+from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -116,6 +118,18 @@ class Judged:
 
 
 @dataclass(slots=True)
+class Stratum:
+    """Sums of one part of a metric, per cluster: `numerators[index[cluster]]`, and so on.
+
+    Arrays, because a benchmark may have as many clusters as samples.
+    """
+
+    index: dict[str, int] = field(default_factory=dict)
+    numerators: array[float] = field(default_factory=lambda: array("d"))
+    denominators: array[float] = field(default_factory=lambda: array("d"))
+
+
+@dataclass(slots=True)
 class Metric:
     """One figure of a benchmark as sums per cluster, so that its interval can be computed later.
 
@@ -129,7 +143,7 @@ class Metric:
     scale: float = 100.0
     total: bool = False
     n: int = 0
-    sums: dict[tuple[str, str], list[float]] = field(default_factory=dict)
+    strata: dict[str, Stratum] = field(default_factory=dict)
 
     def add(
         self, numerator: float, denominator: float = 1.0, *, cluster: str, stratum: str = ""
@@ -137,10 +151,27 @@ class Metric:
         """Count one unit (a sample, a pair, a group) that was drawn with `cluster`."""
         if not cluster:
             raise ValueError(f"metric {self.name}: a unit without a cluster has no interval")
-        cell = self.sums.setdefault((stratum, cluster), [0.0, 0.0])
-        cell[0] += numerator
-        cell[1] += denominator
+        sums = self.strata.setdefault(stratum, Stratum())
+        place = sums.index.setdefault(cluster, len(sums.index))
+        if place == len(sums.numerators):
+            sums.numerators.append(0.0)
+            sums.denominators.append(0.0)
+        sums.numerators[place] += numerator
+        sums.denominators[place] += denominator
         self.n += 1
+
+    @property
+    def value(self) -> float:
+        """The figure itself; NaN if nothing was counted."""
+        ratios = [
+            math.fsum(sums.numerators) / denominator
+            if (denominator := math.fsum(sums.denominators))
+            else math.nan
+            for sums in self.strata.values()
+        ]
+        if not ratios:
+            return math.nan
+        return self.scale * math.fsum(ratios) / (1 if self.total else len(ratios))
 
 
 @dataclass(frozen=True, slots=True)
