@@ -1,0 +1,57 @@
+"""The command `spare`: one thin file per verb that parses, calls and prints.
+
+Exit codes: 0 done; 1 done, but something is wrong with the data or some samples failed; 2 the
+request cannot be met (the message says why); 130 stopped by Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+from spare import __version__
+from spare.errors import SpareError
+
+VERBS = {
+    "tasks": "what can be scored; for one task: its files, prompts and rule sets",
+    "prepare": "fetch the published files of tasks and check them",
+    "validate": "check the files of tasks without a model",
+    "eval": "score a model",
+    "show": "the scores of a run, also by relation or any other tag",
+    "demo": "the whole thing offline, on rendered scenes and a tiny model",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    argv = sys.argv[1:] if argv is None else list(argv)
+    parser = argparse.ArgumentParser(
+        prog="spare",
+        description="Score vision-language models on spatial understanding.",
+        epilog="`spare VERB --help` says more about one of them.",
+    )
+    parser.add_argument("--version", action="version", version=f"spare {__version__}")
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    for name, about in VERBS.items():
+        verb = verbs.add_parser(name, help=about, description=about[0].upper() + about[1:] + ".")
+        if name in argv[:1]:  # only the verb in use is imported
+            importlib.import_module(f"spare.cli.{name}").add_arguments(verb)
+    arguments = parser.parse_args(argv)
+    try:
+        run = importlib.import_module(f"spare.cli.{arguments.verb}").run
+        code: int = run(arguments)
+        sys.stdout.flush()
+    except SpareError as error:
+        print(f"spare: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("spare: stopped; the same command goes on from here.", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # The reader of our output has gone (`spare tasks | head`); Python must not complain at
+        # exit.
+        sys.stdout = None  # type: ignore[assignment]
+        return 0
+    return code

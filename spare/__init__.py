@@ -1,0 +1,49 @@
+"""Score, explain and fine-tune vision-language models on spatial understanding.
+
+Everything that the command `spare` does is a function here of the same name and arguments.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from spare.errors import SpareError as SpareError
+    from spare.harness.evaluate import evaluate as evaluate
+    from spare.harness.models import load_model as load_model
+    from spare.harness.prepare import prepare as prepare
+    from spare.harness.run import Run as Run
+    from spare.harness.run import load_run as load_run
+    from spare.harness.validate import validate as validate
+    from spare.tasks import load_task as load_task
+    from spare.tasks.types import Sample as Sample
+    from spare.tasks.types import Task as Task
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Run": "spare.harness.run",
+    "Sample": "spare.tasks.types",
+    "SpareError": "spare.errors",
+    "Task": "spare.tasks.types",
+    "evaluate": "spare.harness.evaluate",
+    "load_model": "spare.harness.models",
+    "load_run": "spare.harness.run",
+    "load_task": "spare.tasks",
+    "prepare": "spare.harness.prepare",
+    "validate": "spare.harness.validate",
+}
+
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    # Lazy, so that `import spare` costs nothing and loads no torch.
+    if name not in _HOMES:
+        raise AttributeError(f"module 'spare' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *_HOMES]

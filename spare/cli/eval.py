@@ -1,0 +1,165 @@
+"""`spare eval`: score a model."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from spare.errors import SpareError
+
+if TYPE_CHECKING:
+    from spare.harness.evaluate import Event, Progress
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--model", required=True, help="path or hub id of a checkpoint; or random, majority")
+    add("--tasks", required=True, help="tasks and suites, separated by commas; see `spare tasks`")
+    add("--data", required=True, metavar="DIR", help="folder with the published files")
+    add("--out", required=True, metavar="RUN", help="run directory; if it is there, it goes on")
+    for name, help_text in (
+        ("split", "split to ask; the task's default otherwise"),
+        ("prompt", "way of asking; the task's default otherwise"),
+        ("rules", "way of reading replies, or all; the prompt's default otherwise"),
+    ):
+        add(f"--{name}", action="append", default=[], metavar="[TASK=]NAME", help=help_text)
+    add("--limit", type=int, metavar="N", help="ask only the first N samples per task")
+    add(
+        "--lazy-groups",
+        action="store_true",
+        help="ask no more of a circular group once it has failed (same headline, fewer questions)",
+    )
+    engine = parser.add_argument_group("engine")
+    add = engine.add_argument
+    add("--adapter", default="", metavar="DIR", help="PEFT adapter to put on the model")
+    add("--dtype", default="auto", help="auto (the checkpoint's), float32, bfloat16 or float16")
+    add("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps ...")
+    add("--max-pixels", type=int, metavar="N", help="scale larger pictures down to N pixels")
+    add("--attn", default="", metavar="NAME", help="attention implementation, e.g. sdpa or eager")
+    add("--batch-tokens", type=int, metavar="N", help="tokens per batch, picture tokens included")
+    add("--seed", type=int, default=0, help="seed of the random baseline")
+    add(
+        "--trust-remote-code",
+        action="store_true",
+        help="run Python code that comes with the checkpoint",
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from spare.harness.evaluate import evaluate
+    from spare.leaderboards.tables import print_scores
+
+    with _progress() as on_event:
+        finished = evaluate(
+            arguments.model,
+            arguments.tasks,
+            data=arguments.data,
+            out=arguments.out,
+            split=_choice("split", arguments.split),
+            prompt=_choice("prompt", arguments.prompt),
+            rules=_choice("rules", arguments.rules),
+            limit=arguments.limit,
+            lazy_groups=arguments.lazy_groups,
+            on_event=on_event,
+            adapter=arguments.adapter,
+            dtype=arguments.dtype,
+            device=arguments.device,
+            max_pixels=arguments.max_pixels,
+            attention=arguments.attn,
+            batch_tokens=arguments.batch_tokens,
+            seed=arguments.seed,
+            trust_remote_code=arguments.trust_remote_code,
+        )
+    print_scores(finished)
+    return 1 if any(score.errors for score in finished.scores) else 0
+
+
+def _choice(option: str, values: list[str]) -> str | Mapping[str, str]:
+    """`--prompt NAME` is for all tasks, `--prompt TASK=NAME` for one; both may not be mixed."""
+    if not values:
+        return ""
+    if len(values) == 1 and "=" not in values[0]:
+        return values[0]
+    pairs = [value.partition("=") for value in values]
+    if not all(task and equals and name for task, equals, name in pairs):
+        raise SpareError(
+            f"--{option} takes one NAME for all tasks, or TASK=NAME as often as needed."
+        )
+    return {task: name for task, _, name in pairs}
+
+
+@contextlib.contextmanager
+def _progress() -> Iterator[Callable[[Event], None]]:
+    """What shows events: live bars on a terminal, a line every half minute elsewhere."""
+    if not sys.stderr.isatty():
+        yield _Lines().show
+        return
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TaskID,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    bars: dict[str, TaskID] = {}
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=20),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("ETA"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[state]}"),
+        console=Console(stderr=True),
+    ) as bar:
+
+        def show(event: Event) -> None:
+            if isinstance(event, str):
+                bar.console.print(event, highlight=False, markup=False)
+                return
+            if event.task not in bars:
+                bars[event.task] = bar.add_task(
+                    event.task, total=event.total, completed=event.done, state=""
+                )
+            bar.update(bars[event.task], completed=event.done, state=_state(event))
+
+        yield show
+
+
+class _Lines:
+    """Progress for logs: the messages, and where each task stands every half minute."""
+
+    SECONDS = 30.0
+
+    def __init__(self) -> None:
+        self.printed = time.monotonic()
+
+    def show(self, event: Event) -> None:
+        if isinstance(event, str):
+            print(event, file=sys.stderr, flush=True)
+        elif time.monotonic() - self.printed > self.SECONDS or event.done == event.total:
+            self.printed = time.monotonic()
+            missing = event.total - event.done
+            eta = f", {missing / event.pace / 60:.0f} min to go" if missing and event.pace else ""
+            print(
+                f"{event.task}: {event.done:,} of {event.total:,}{eta}, {_state(event)}",
+                file=sys.stderr,
+                flush=True,
+            )
+
+
+def _state(event: Progress) -> str:
+    judged = max(event.judged, 1)
+    parts = [f"{event.pace:.1f}/s", f"score {100 * event.score / judged:.1f} %"]
+    parts.append(f"unread {100 * event.unread / judged:.1f} %")
+    if event.errors:
+        parts.append(f"errors {event.errors:,}")
+    return ", ".join(parts)

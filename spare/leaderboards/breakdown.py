@@ -1,0 +1,77 @@
+"""The scores of a run for every value of a tag: per relation, per category, per class."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from spare.errors import SpareError
+from spare.harness.run import Run, Score
+from spare.harness.statistics import Estimate, estimate
+from spare.tasks import load_task
+from spare.tasks.types import Judged
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """The samples of one score that share the values of some tags.
+
+    Attributes:
+        values: the tags' values, in the order asked.
+        relation_class: class of the spatial relation if all samples share one, else "".
+        estimate: the task's breakdown metric over these samples.
+        samples, unread, errors: counts.
+    """
+
+    score: Score
+    values: tuple[str, ...]
+    relation_class: str
+    estimate: Estimate
+    samples: int
+    unread: int
+    errors: int
+
+
+def breakdown(run: Run, by: Sequence[str]) -> Iterator[Slice]:
+    """Slices of every score of a run that has the tags, biggest first within a score.
+
+    Samples without the tag stand under "(none)". Raises SpareError if no score has the tags.
+    """
+    known: set[str] = set()
+    found = False
+    for score in run.scores:
+        slices: dict[tuple[str, ...], list[Judged]] = {}
+        tags: set[str] = set()
+        for one in run.verdicts(score):
+            tags.update(one.tags)
+            slices.setdefault(tuple(one.tags.get(tag, "(none)") for tag in by), []).append(one)
+        known |= tags
+        if not tags.issuperset(by):
+            continue
+        found = True
+        for values, judged in sorted(slices.items(), key=lambda item: (-len(item[1]), item[0])):
+            yield _slice(score, values, judged)
+    if not found:
+        raise SpareError(
+            f"No score of {run.path} can be shown by {', '.join(by)}; its samples have the tags "
+            f"{', '.join(sorted(known)) or '(none)'}."
+        )
+
+
+def _slice(score: Score, values: tuple[str, ...], judged: list[Judged]) -> Slice:
+    task = load_task(score.task)
+    metric = next(
+        metric for metric in task.summarise(judged, score.rules) if metric.name == score.breakdown
+    )
+    statuses = Counter(one.verdict.status for one in judged)
+    classes = {one.tags.get("class", "") for one in judged}
+    return Slice(
+        score=score,
+        values=values,
+        relation_class=classes.pop() if len(classes) == 1 else "",
+        estimate=estimate(metric),
+        samples=len(judged),
+        unread=statuses["ambiguous"] + statuses["empty"] + statuses["unparsed"],
+        errors=statuses["error"],
+    )

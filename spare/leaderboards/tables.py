@@ -1,0 +1,138 @@
+"""Tables for the terminal."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from spare.harness.run import Run, Score
+from spare.leaderboards.breakdown import breakdown
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+def print_scores(run: Run) -> None:
+    """Every figure of a run, one row each, with what it belongs to."""
+    table = _table("task", "prompt", "rules", "metric")
+    for name in ("value", "95 % interval", "n", "chance", "unread", "errors"):
+        table.add_column(name, justify="right")
+    for score in run.scores:
+        for name, figure in score.metrics.items():
+            first = name == next(iter(score.metrics))
+            chance = score.chance.get(name)
+            table.add_row(
+                _named(score) if first else "",
+                score.prompt if first else "",
+                score.rules if first else "",
+                name,
+                _number(figure["value"]),
+                _interval(figure),
+                f"{figure['n']:,}",
+                "" if chance is None else f"{chance:.1f}",
+                _share(score.unread, score.samples) if first else "",
+                f"{score.errors:,}" if first else "",
+                style="bold" if name == score.headline else None,
+            )
+        table.add_section()
+    _print(table)
+    for note in _notes(run):
+        print(note)
+
+
+def print_breakdown(run: Run, by: Sequence[str]) -> None:
+    """One row per value of the tags, for every score that has them."""
+    tables: dict[tuple[str, str, str], Table] = {}
+    for part in breakdown(run, by):
+        score = part.score
+        key = (_named(score), score.prompt, score.rules)
+        if key not in tables:
+            title = f"{key[0]}, prompt {key[1]}, rules {key[2]}: {score.breakdown}"
+            tables[key] = _table(*by, *([] if "class" in by else ["class"]), title=title)
+            for name in ("n", "value", "95 % interval", "unread", "errors"):
+                tables[key].add_column(name, justify="right")
+        figure = part.estimate
+        tables[key].add_row(
+            *part.values,
+            *([] if "class" in by else [part.relation_class]),
+            f"{figure.n:,}",
+            _number(figure.value),
+            _interval({"low": figure.low, "high": figure.high}),
+            _share(part.unread, part.samples),
+            f"{part.errors:,}",
+        )
+    for table in tables.values():
+        _print(table)
+    for note in _notes(run):
+        print(note)
+
+
+def _named(score: Score) -> str:
+    split = "" if score.split == "test" else f" {score.split}"
+    return f"{score.task}{split} v{score.version} ({score.layout})"
+
+
+def _notes(run: Run) -> list[str]:
+    notes = []
+    if "finished" not in run.manifest:
+        scored = {(score.task, score.split, score.prompt) for score in run.scores}
+        waiting = [
+            entry["task"]
+            for entry in run.manifest["evaluations"]
+            if (entry["task"], entry["split"], entry["prompt"]) not in scored
+        ]
+        notes.append(
+            f"This run is unfinished ({', '.join(waiting) or 'stopped while scoring'}); "
+            "the same `spare eval` goes on with it."
+        )
+    for score in run.scores:
+        name = f"{score.task} ({score.prompt}, {score.rules})"
+        if score.limit is not None and score.samples < score.published:
+            notes.append(
+                f"{name}: only the first {score.samples:,} of {score.published:,} questions were "
+                "asked (--limit); this is no score of the benchmark."
+            )
+        elif score.samples != score.published:
+            notes.append(
+                f"{name}: the files hold {score.samples:,} questions, the published split "
+                f"{score.published:,}."
+            )
+        if score.errors:
+            notes.append(
+                f"{name}: {score.errors:,} samples got no reply and count as wrong; the reasons "
+                f'stand in {run.path / "replies.jsonl"} under "error".'
+            )
+    return list(dict.fromkeys(notes))
+
+
+def _number(value: float) -> str:
+    return f"{value:.2f}"
+
+
+def _interval(figure: Mapping[str, Any]) -> str:
+    if figure["low"] is None:
+        return "-"
+    return f"{figure['low']:.1f} to {figure['high']:.1f}"
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{100 * part / whole:.1f} %" if whole else "-"
+
+
+def _table(*columns: str, title: str = "") -> Table:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, title=title or None, title_justify="left")
+    for name in columns:
+        table.add_column(name, overflow="fold")
+    return table
+
+
+def _print(table: Table) -> None:
+    from rich.console import Console
+
+    # A pipe has no width; 80 columns would fold what a script wants to read.
+    console = Console() if sys.stdout.isatty() else Console(width=200)
+    console.print(table)
