@@ -163,6 +163,8 @@ def evaluate(
         else:
             loaded = model
         manifest = _open_manifest(out, loaded)
+        # Before the first reply: replies without a manifest belong to nobody.
+        runs.write_json(out / "manifest.json", manifest)
         before = _find_replies(out, loaded, evaluations)
         asked = sum(len(evaluation.keys) for evaluation in evaluations)
         there = sum(progress.before for progress in before)

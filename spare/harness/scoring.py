@@ -97,12 +97,12 @@ def _lines_of_others(path: Path, place: dict[str, str]) -> Iterator[str]:
 def _replies(
     out: Path, evaluation: Evaluation, offsets: dict[str, int]
 ) -> Iterator[tuple[str, Sample, Reply | None]]:
-    """Key, sample and reply in the benchmark's order; None for a sample that was not asked."""
+    """Key, sample and reply in the benchmark's order; "" and None for a sample not asked."""
     with (out / "replies.jsonl").open("rb") as file:
         for key, sample in zip(evaluation.keys, evaluation.samples(), strict=True):
             offset = offsets.get(key)
             if offset is None:
-                yield key, sample, None
+                yield "", sample, None
                 continue
             file.seek(offset)
             line: dict[str, Any] = json.loads(file.readline())

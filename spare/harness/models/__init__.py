@@ -1,0 +1,113 @@
+"""Engines: everything that can answer requests, each in a module of its own, imported only when it
+is asked for.
+
+To add one: write `spare/harness/models/<engine>.py` with a function (name, options) -> Model, and
+add its line to `ENGINES`.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from spare.errors import ModelError
+from spare.harness.models.types import Model
+
+ENGINES: Mapping[str, str] = {
+    "transformers": "spare.harness.models.transformers:load",
+    "random": "spare.harness.models.baselines:load_random",
+    "majority": "spare.harness.models.baselines:load_majority",
+}
+"""Engine -> "module:function". The function gets what follows `engine:` in the model's name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a user may say about how a model is loaded and run.
+
+    Attributes:
+        adapter: folder of a PEFT adapter to put on the checkpoint, or "".
+        dtype: "auto" (as the checkpoint was saved), "float32", "bfloat16" or "float16".
+        device: "auto" (the first accelerator, else the processor), or a torch device ("cuda:1").
+        max_pixels: pictures with more pixels are scaled down to this many; None leaves it to the
+            checkpoint's own processor.
+        attention: an attention implementation of transformers ("sdpa", "eager", ...); "" lets it
+            choose.
+        batch_tokens: tokens of all rows of a batch together, pictures and padding included; None
+            derives it from the device's memory.
+        seed: seed of the engines that draw random numbers.
+        trust_remote_code: run Python code that comes with the checkpoint.
+        share: let questions about one picture share its computation. Off only to prove that it
+            changes nothing.
+    """
+
+    adapter: str = ""
+    dtype: str = "auto"
+    device: str = "auto"
+    max_pixels: int | None = None
+    attention: str = ""
+    batch_tokens: int | None = None
+    seed: int = 0
+    trust_remote_code: bool = False
+    share: bool = True
+
+
+def load_model(
+    spec: str,
+    *,
+    adapter: str = "",
+    dtype: str = "auto",
+    device: str = "auto",
+    max_pixels: int | None = None,
+    attention: str = "",
+    batch_tokens: int | None = None,
+    seed: int = 0,
+    trust_remote_code: bool = False,
+    share: bool = True,
+) -> Model:
+    """A model that answers requests. The keyword arguments are the fields of `Options`.
+
+    Args:
+        spec: path or hub id of a checkpoint, which the `transformers` engine loads; or `random` or
+            `majority`; or `engine:rest` for any engine of `ENGINES`.
+
+    Raises:
+        ModelError: there is no such engine or checkpoint, or it cannot answer questions about
+            pictures, or a package that the engine needs is not installed.
+    """
+    if max_pixels is not None and max_pixels < 1:
+        raise ModelError(f"A budget of {max_pixels} pixels leaves nothing to see; give more.")
+    if batch_tokens is not None and batch_tokens < 1:
+        raise ModelError(f"A batch of {batch_tokens} tokens holds no question; give more.")
+    engine, name = _split(spec)
+    module, function = ENGINES[engine].split(":")
+    load = getattr(importlib.import_module(module), function)
+    model: Model = load(
+        name,
+        Options(
+            adapter=adapter,
+            dtype=dtype,
+            device=device,
+            max_pixels=max_pixels,
+            attention=attention,
+            batch_tokens=batch_tokens,
+            seed=seed,
+            trust_remote_code=trust_remote_code,
+            share=share,
+        ),
+    )
+    return model
+
+
+def _split(spec: str) -> tuple[str, str]:
+    """The engine that `spec` names, and what it is to load."""
+    engine, colon, rest = spec.partition(":")
+    if engine in ENGINES and (colon or engine in ("random", "majority")):
+        return engine, rest
+    if colon and not Path(spec).exists():  # hub ids have no colon; a folder may have one
+        raise ModelError(f"There is no engine {engine!r}; there are {', '.join(ENGINES)}.")
+    if not spec:
+        raise ModelError("No model was named; give a checkpoint's path or hub id.")
+    return "transformers", spec

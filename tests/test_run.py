@@ -1,0 +1,148 @@
+"""The run directory survives whatever happens to it."""
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spare.errors import SpareError
+from spare.harness import run as runs
+from spare.images import Picture
+from spare.tasks.types import Likelihood, Reply, Sample
+
+PLACE = {"task": "t", "split": "test", "prompt": "p"}
+
+texts = st.text(st.characters(), max_size=30)  # every code point, lone surrogates included
+replies = st.one_of(
+    st.builds(Reply, text=texts, finish=st.sampled_from(["stop", "length"])),
+    st.builds(Reply, error=texts.filter(bool)),
+    st.builds(
+        Reply,
+        likelihoods=st.dictionaries(
+            texts,
+            st.builds(
+                Likelihood, total=st.floats(-1e6, 0), tokens=st.integers(0), characters=st.just(3)
+            ),
+        ),
+    ),
+)
+samples = st.builds(
+    Sample,
+    id=texts,
+    parts=st.lists(texts, max_size=3).map(tuple),
+    target=texts,
+    options=st.dictionaries(texts, texts),
+    rank=st.booleans(),
+    tags=st.dictionaries(texts, texts),
+    group=texts,
+    cluster=texts,
+)
+
+
+@given(samples, replies)
+def test_a_line_gives_back_the_sample_and_the_reply(
+    tmp_path_factory: pytest.TempPathFactory, sample: Sample, reply: Reply
+) -> None:
+    path = tmp_path_factory.mktemp("log") / "replies.jsonl"
+    log = runs.ReplyLog(path)
+    log.append(runs.reply_line("k", PLACE, sample, {}, reply))
+    log.close()
+    ((_, line),) = runs.read_log(path)
+    assert runs.sample_and_reply(line) == (sample, reply)
+
+
+def lines_of(path: Path) -> list[str]:
+    return [line["key"] for _, line in runs.read_log(path)]
+
+
+def test_a_torn_last_line_is_dropped_wherever_it_is_cut(tmp_path: Path) -> None:
+    path = tmp_path / "replies.jsonl"
+    for cut in range(0, 60, 7):
+        path.unlink(missing_ok=True)
+        log = runs.ReplyLog(path)
+        for key in ("a", "b", "c"):
+            log.append({"key": key, "text": "ünï" * 4})
+        log.close()
+        whole = path.read_bytes()
+        path.write_bytes(whole[: len(whole) - cut])
+        kept = 3 - len(whole[len(whole) - cut :].splitlines()) if cut else 3
+        log = runs.ReplyLog(path)
+        log.append({"key": "new"})
+        log.close()
+        assert lines_of(path) == ["a", "b", "c"][:kept] + ["new"]
+
+
+def test_a_torn_line_longer_than_a_block_is_dropped(tmp_path: Path) -> None:
+    path = tmp_path / "replies.jsonl"
+    path.write_bytes(b'{"key": "a"}\n' + b'{"key": "' + b"x" * 200_000)
+    runs.ReplyLog(path).close()
+    assert path.read_bytes() == b'{"key": "a"}\n'
+
+
+def test_damage_in_the_middle_costs_its_own_line(tmp_path: Path) -> None:
+    path = tmp_path / "replies.jsonl"
+    path.write_bytes(b'{"key": "a"}\n\x00\x00garbage\n[1]\n{"key": "b"}\n')
+    assert lines_of(path) == ["a", "b"]
+    for offset, line in runs.read_log(path):
+        assert path.read_bytes()[offset:].startswith(json.dumps(line).encode())
+
+
+def test_a_full_disk_is_a_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "replies.jsonl"
+    path.symlink_to("/dev/full")
+    log = runs.ReplyLog(path)
+    with pytest.raises(SpareError, match=r"disk is full.*run the same command again"):
+        log.append({"key": "a"})
+
+
+def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "scores.json"
+    runs.write_json(path, {"scores": [1]})
+    with pytest.raises(KeyboardInterrupt), runs.replaced(path) as file:
+        file.write("half")
+        raise KeyboardInterrupt
+    assert runs.read_json(path) == {"scores": [1]}
+    assert [one.name for one in tmp_path.iterdir()] == ["scores.json"]
+
+
+def test_two_writers_are_kept_apart(tmp_path: Path) -> None:
+    with (
+        runs.locked(tmp_path / "run"),
+        pytest.raises(SpareError, match="Another process is writing"),
+        runs.locked(tmp_path / "run"),
+    ):
+        pass
+
+
+def test_a_key_is_the_content(tmp_path: Path) -> None:
+    picture = Picture(tmp_path / "a.png", "a.png")
+    sample = Sample("1", (picture, "Where?"), "A", {"A": "left", "B": "right"}, tags={"x": "y"})
+    digests = {picture: "d1"}
+    key = runs.reply_key("m", "t", sample, digests, 16)
+    moved = Picture(tmp_path / "b.png", "b.png")
+    same = Sample("1", (moved, "Where?"), "A", sample.options, tags={"x": "z"})
+    assert runs.reply_key("m", "t", same, {moved: "d1"}, 16) == key
+    others = [
+        runs.reply_key("m2", "t", sample, digests, 16),
+        runs.reply_key("m", "t2", sample, digests, 16),
+        runs.reply_key("m", "t", sample, {picture: "d2"}, 16),
+        runs.reply_key("m", "t", sample, {}, 16),
+        runs.reply_key("m", "t", sample, digests, 17),
+        runs.reply_key("m", "t", Sample("2", sample.parts, "A"), digests, 16),
+        runs.reply_key("m", "t", Sample("1", ("Where?", picture), "A"), digests, 16),
+        runs.reply_key("m", "t", Sample("1", sample.parts, "A", sample.options, True), digests, 16),
+    ]
+    assert len({key, *others}) == len(others) + 1
+
+
+def test_what_is_no_run_is_said_so(tmp_path: Path) -> None:
+    with pytest.raises(SpareError, match="is not a run"):
+        runs.load_run(tmp_path)
+    runs.write_json(tmp_path / "manifest.json", {"format": runs.FORMAT + 1})
+    with pytest.raises(SpareError, match="update spare"):
+        runs.load_run(tmp_path)
+    (tmp_path / "manifest.json").write_text("{")
+    with pytest.raises(SpareError, match="damaged"):
+        runs.load_run(tmp_path)
