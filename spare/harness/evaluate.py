@@ -175,12 +175,13 @@ def evaluate(
         log = runs.ReplyLog(out / "replies.jsonl")
         try:
             for evaluation, progress in zip(evaluations, before, strict=True):
-                _record(manifest, evaluation, lazy_groups)
+                _record(manifest, loaded, evaluation, lazy_groups)
                 runs.write_json(out / "manifest.json", manifest)
                 study = getattr(loaded, "study", None)
                 if study is not None:
                     study(evaluation.samples())
                 _ask(loaded, evaluation, log, progress, lazy_groups, on_event)
+                manifest["evaluations"][-1] |= _effort(progress)
                 score_evaluation(out, evaluation)
         finally:
             log.close()
@@ -256,7 +257,9 @@ def _open_manifest(out: Path, model: Model) -> dict[str, Any]:
     return manifest
 
 
-def _record(manifest: dict[str, Any], evaluation: Evaluation, lazy_groups: bool) -> None:
+def _record(
+    manifest: dict[str, Any], model: Model, evaluation: Evaluation, lazy_groups: bool
+) -> None:
     """Note in the manifest what is about to be asked, and by which program on which machine."""
     entry = {
         **evaluation.place,
@@ -273,7 +276,14 @@ def _record(manifest: dict[str, Any], evaluation: Evaluation, lazy_groups: bool)
         for other in manifest["evaluations"]
         if any(other[name] != value for name, value in evaluation.place.items())
     ] + [entry]
+    manifest["facts"] = dict(model.facts)
     manifest["environment"] = environment()
+
+
+def _effort(progress: Progress) -> dict[str, Any]:
+    """What the last call asked, and how long that took."""
+    seconds = time.monotonic() - progress.started
+    return {"asked": progress.done - progress.before, "seconds": round(seconds, 3)}
 
 
 def _now() -> str:
