@@ -145,8 +145,7 @@ def evaluate(
 
     Raises:
         SpareError: nothing can be asked, or it would be put into a run of another model. Samples
-        that fail raise
-            nothing: they are errors in the scores, and stay in the denominator.
+            that fail raise nothing: they are errors in the scores, and stay in the denominator.
     """
     out = Path(out)
     if limit is not None and limit < 1:

@@ -1,0 +1,70 @@
+"""What makes a checkpoint the same checkpoint: digests of everything in it that can change a reply.
+
+Content alone counts. A copied, moved or renamed checkpoint is the same one; a retrained checkpoint
+at the old place is another.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+PROCESSOR_FILES = (
+    "added_tokens.json",
+    "merges.txt",
+    "preprocessor_config.json",
+    "processor_config.json",
+    "sentencepiece.bpe.model",
+    "special_tokens_map.json",
+    "spiece.model",
+    "tekken.json",
+    "tokenizer.json",
+    "tokenizer.model",
+    "tokenizer_config.json",
+    "vocab.json",
+    "vocab.txt",
+)
+"""What a processor may be loaded from. Chat templates lie elsewhere too and are digested apart."""
+
+PROVENANCE = frozenset(
+    ("_name_or_path", "name_or_path", "base_model_name_or_path", "revision", "transformers_version")
+)
+"""Keys of JSON files that say where a checkpoint came from or what saved it, not what it is."""
+
+
+def digest_text(text: str) -> str:
+    """SHA-256 of a text, in hex."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def digest_files(files: Sequence[Path]) -> str:
+    """SHA-256 over the digests of files, read side by side, in the order given; names do not
+    count."""
+    with ThreadPoolExecutor(4, "digest") as pool:
+        digests = list(pool.map(_digest_file, files))
+    return digests[0] if len(digests) == 1 else digest_text(" ".join(digests))
+
+
+def digest_settings(files: Iterable[Path]) -> str:
+    """SHA-256 over the names and contents of those of `files` that exist. JSON is compared by
+    value, less `PROVENANCE`."""
+    contents = {path.name: _settings(path) for path in files if path.exists()}
+    return digest_text(json.dumps(contents, sort_keys=True))
+
+
+def _settings(path: Path) -> Any:
+    if path.suffix == ".json":
+        value = json.loads(path.read_bytes())
+        if isinstance(value, dict):
+            value = {key: value[key] for key in value if key not in PROVENANCE}
+        return value
+    return _digest_file(path)
+
+
+def _digest_file(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

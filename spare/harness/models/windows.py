@@ -1,0 +1,98 @@
+"""Looking ahead over a bounded window of requests: questions about one picture come together, and
+neighbours are of like length.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+
+from spare.errors import PictureError
+from spare.harness.models.types import Request
+from spare.images import Picture, digest
+
+WINDOW = 1024
+"""Most requests that are held back to find those that share a picture."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Group:
+    """Requests that see the same pictures after the same words, and may be answered together.
+
+    Attributes:
+        requests: at least one; all rank or all write, and write with the same bound.
+        error: why none of them can be answered (their picture cannot be read), or "".
+    """
+
+    requests: tuple[Request, ...]
+    error: str = ""
+
+
+def read_groups(
+    requests: Iterable[Request], length: Callable[[Request], float], closed: threading.Event
+) -> Iterator[list[Group]]:
+    """The groups of one window after another; ends early when `closed` is set.
+
+    Windows grow from a few requests to `WINDOW`, so that the first replies come soon.
+
+    Args:
+        length: about how long a request is, in tokens; groups of like length become neighbours.
+    """
+    iterator = iter(requests)
+    size = 64
+    while not closed.is_set():
+        window = list(_until_closed(islice(iterator, size), closed))
+        if not window:
+            return
+        yield _group(window, length, closed)
+        size = min(4 * size, WINDOW)
+
+
+def _until_closed(requests: Iterator[Request], closed: threading.Event) -> Iterator[Request]:
+    for request in requests:
+        yield request
+        if closed.is_set():
+            return
+
+
+def _group(
+    window: list[Request], length: Callable[[Request], float], closed: threading.Event
+) -> list[Group]:
+    found: dict[object, list[Request]] = {}
+    faulty: list[Group] = []
+    for number, request in enumerate(_until_closed(iter(window), closed)):
+        try:
+            seen = _seen(request)
+        except PictureError as error:
+            faulty.append(Group((request,), str(error)))
+            continue
+        # Nothing is seen together by questions without pictures.
+        key = (_kind(request), seen or number)
+        found.setdefault(key, []).append(request)
+    groups = [Group(tuple(requests)) for requests in found.values()]
+    groups.sort(
+        key=lambda group: (
+            _kind(group.requests[0]),
+            len(group.requests) > 1,
+            max(length(request) for request in group.requests),
+        )
+    )
+    return faulty + groups
+
+
+def _kind(request: Request) -> tuple[bool, int]:
+    """Requests of different kinds are never answered in one batch."""
+    return request.rank, 0 if request.rank else request.max_new_tokens
+
+
+def _seen(request: Request) -> tuple[str, ...]:
+    """The parts up to the last picture, pictures by the digest of their bytes; empty if there is
+    none. Raises PictureError if one cannot be read."""
+    last = max((i for i, part in enumerate(request.parts) if isinstance(part, Picture)), default=-1)
+    return tuple(
+        # The mark keeps a picture apart from a text that spells out its digest.
+        f"picture {digest(part)}" if isinstance(part, Picture) else f"text {part}"
+        for part in request.parts[: last + 1]
+    )
