@@ -23,7 +23,8 @@ from hypothesis import strategies as st
 
 from spare.errors import SpareError
 from spare.harness import run as runs
-from spare.harness.evaluate import Event, evaluate
+from spare.harness.asking import Event
+from spare.harness.evaluate import evaluate
 from spare.harness.models.types import Request, Response
 from spare.tasks.files import find_picture, read_json_lines
 from spare.tasks.types import Files, Judged, Metric, Prompt, Reply, Rules, Sample, Task, Verdict

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 
@@ -50,8 +51,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("spare: stopped; the same command goes on from here.", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        # The reader of our output has gone (`spare tasks | head`); Python must not complain at
-        # exit.
-        sys.stdout = None  # type: ignore[assignment]
+        # The reader of our output has gone (`spare tasks | head`). Python would write what is
+        # left at exit, and complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     return code

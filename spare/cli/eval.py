@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from spare.errors import SpareError
 
 if TYPE_CHECKING:
-    from spare.harness.evaluate import Event, Progress
+    from spare.harness.asking import Event, Progress
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

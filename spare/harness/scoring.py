@@ -7,15 +7,13 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from spare.harness import run as runs
+from spare.harness.asking import Evaluation
 from spare.harness.run import Score
 from spare.harness.statistics import estimate
 from spare.tasks.types import Judged, Reply, Rules, Sample, Verdict
-
-if TYPE_CHECKING:
-    from spare.harness.evaluate import Evaluation
 
 
 def score_evaluation(out: Path, evaluation: Evaluation) -> list[Score]:

@@ -1,0 +1,47 @@
+"""`spare validate`: check the files of tasks without a model."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("tasks", nargs="+", help="tasks and suites; see `spare tasks`")
+    parser.add_argument("--data", required=True, metavar="DIR", help="folder with the files")
+    parser.add_argument("--split", default="", help="split to check; the default one otherwise")
+    parser.add_argument("--prompt", default="", help="check one way of asking instead of all")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from spare.harness.validate import validate
+    from spare.tasks import expand, load_task
+
+    ok = True
+    for name in expand(",".join(arguments.tasks)):
+        report = validate(
+            load_task(name),
+            arguments.data,
+            arguments.split,
+            arguments.prompt,
+            on_picture=_counter("pictures opened"),
+        )
+        ok &= report.ok
+        print(f"{report.task} {report.split}: {'good' if report.ok else 'NOT GOOD'}")
+        for check in report.checks:
+            print(f"  {check.outcome:<7} {check.name}: {check.detail}")
+            for item in check.items:
+                print(f"          {item}")
+    return 0 if ok else 1
+
+
+def _counter(what: str) -> Callable[[int, int], None]:
+    """Shows a count on a terminal, and nothing elsewhere."""
+
+    def show(done: int, total: int) -> None:
+        if sys.stderr.isatty():
+            end = "\r" if done < total else "\n"
+            print(f"  {done:,} of {total:,} {what}", end=end, file=sys.stderr, flush=True)
+
+    return show
