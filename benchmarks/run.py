@@ -1,0 +1,13 @@
+"""`make bench`: every promise about speed and memory, measured in one run."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+SCRIPTS = ("bench_start.py", "bench_engine.py", "bench_memory.py")
+
+for name in SCRIPTS:
+    print(f"== {name}", flush=True)
+    subprocess.run([sys.executable, str(Path(__file__).parent / name)], check=True)
