@@ -53,7 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
     from spare.harness.evaluate import evaluate
     from spare.leaderboards.tables import print_scores
 
-    with _progress() as on_event:
+    with progress() as on_event:
         finished = evaluate(
             arguments.model,
             arguments.tasks,
@@ -93,7 +93,7 @@ def _choice(option: str, values: list[str]) -> str | Mapping[str, str]:
 
 
 @contextlib.contextmanager
-def _progress() -> Iterator[Callable[[Event], None]]:
+def progress() -> Iterator[Callable[[Event], None]]:
     """What shows events: live bars on a terminal, a line every half minute elsewhere."""
     if not sys.stderr.isatty():
         yield _Lines().show
