@@ -6,12 +6,15 @@ reader skips, repairs or guesses.
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import itertools
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from spare.errors import DataError
 from spare.images import MAX_CELL, ParquetCell, Picture, TableCell
@@ -96,6 +99,32 @@ def locate(data: Path, folders: Sequence[str], names: Sequence[str]) -> Path | N
     return None
 
 
+def locate_shards(data: Path, folders: Sequence[str], patterns: Sequence[str]) -> tuple[Path, ...]:
+    """The files in the first of `folders` (under `data`) that has any, by the first of the glob
+    `patterns` that matches any, in the order of their names; empty if there are none.
+
+    Raises DataError if names like "test-00000-of-00002.parquet" promise more files than are there.
+    """
+    for folder in folders:
+        for pattern in patterns:
+            found = tuple(sorted(path for path in (data / folder).glob(pattern) if path.is_file()))
+            if found:
+                _require_all_shards(found)
+                return found
+    return ()
+
+
+def _require_all_shards(found: Sequence[Path]) -> None:
+    numbers = [re.search(r"-(\d+)-of-(\d+)\.", path.name) for path in found]
+    promised = {number[2] for number in numbers if number}
+    if promised and (len(promised) > 1 or int(promised.pop()) != len(found)):
+        raise DataError(
+            f"only these files are there: {', '.join(path.name for path in found)}",
+            found[0].parent,
+            remedy="Their names promise others: fetch those too, and keep one revision only.",
+        )
+
+
 def not_found(task: str, data: Path, folders: Sequence[str], names: Sequence[str]) -> DataError:
     """The error to raise when `locate` found nothing."""
     places = ", ".join(str(data / folder) for folder in [*folders, "."])
@@ -113,13 +142,8 @@ def find_picture(folders: Sequence[Path], name: str, row: Row) -> Picture:
     still returned (in the first folder), so that it costs its own sample when it is opened, and no
     others.
     """
-    if (
-        not name
-        or Path(name).is_absolute()
-        or ".." in Path(name).parts
-        or "\\" in name
-        or "\0" in name
-    ):
+    climbs = name[:1] in ("", "/") or ".." in name.split("/")
+    if climbs or "\\" in name or "\0" in name:
         raise row.error(f"picture name {name!r} leads out of the data folder")
     for folder in folders:
         path = folder / name
@@ -133,12 +157,12 @@ def find_picture(folders: Sequence[Path], name: str, row: Row) -> Picture:
 def read_json_lines(path: Path, columns: Sequence[str]) -> Iterator[Row]:
     """Rows of a JSON Lines file; blank lines are passed over. Each must be an object with all of
     `columns`."""
-    with path.open("rb") as file:
+    with _reading(path), path.open("rb") as file:
         for number, line in enumerate(file, 1):
             if line.strip():
                 try:
                     value = json.loads(line)
-                except ValueError as error:
+                except (ValueError, RecursionError) as error:
                     raise DataError(f"not JSON ({error})", path, number, _TORN) from None
                 yield _row(path, number, value, columns)
 
@@ -147,8 +171,9 @@ def read_json(path: Path, columns: Sequence[str] = ()) -> Iterator[Row]:
     """Rows of a JSON file that holds one list. Without `columns`, elements of any type come as
     values["value"]."""
     try:
-        values = json.loads(path.read_bytes())
-    except ValueError as error:
+        with _reading(path):
+            values = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
         raise DataError(f"not JSON ({error})", path, remedy=_TORN) from None
     if not isinstance(values, list):
         raise DataError(f"a list was expected, but the file holds a {type(values).__name__}", path)
@@ -166,103 +191,177 @@ def _row(path: Path, number: int, value: Any, columns: Sequence[str]) -> Row:
 
 
 def read_table(
-    path: Path, columns: Sequence[str], pictures: Sequence[str] = (), delimiter: str = "\t"
+    path: Path,
+    columns: Sequence[str],
+    pictures: Sequence[str] = (),
+    delimiter: str = "\t",
+    index: str = "",
 ) -> Iterator[Row]:
     """Rows of a TSV or CSV file with a header line; every cell is text, exactly as stored.
 
     Args:
         columns: columns that must be there.
         pictures: columns of base64 pictures (used if there); their cells become references.
+        index: column that names the rows. If given, a short picture cell is taken as VLMEvalKit
+            takes it: as the name of the row that holds the picture, wherever that row stands.
+            Without it, a short cell stays among the values.
     """
     csv.field_size_limit(MAX_CELL)
-    with path.open("rb") as file:
-        lines = _Lines(file, path)
-        reader = csv.reader(lines, delimiter=delimiter, strict=True)
+    number = -1  # of the last whole record; the header is record 0
+    shared: dict[str, Mapping[str, TableCell | ParquetCell]] = {}
+    with _reading(path), path.open("rb", buffering=2**20) as file:
+        lines = _Lines(file)
+        records = _records(lines, delimiter)
         try:
-            header = next(reader, [])
-            header = [name.removeprefix("\ufeff") for name in header]
+            header = next(records, (0, []))[1]
             _require(path, columns, header)
-            for number, start, cells in _records(reader, lines):
+            _require_distinct(path, header)
+            number = 0
+            for start, cells in records:
                 if len(cells) != len(header):
-                    raise DataError(
-                        f"{len(cells)} cells where the header has {len(header)}",
-                        path,
-                        number,
-                        _TORN,
-                    )
-                values = dict(zip(header, cells, strict=True))
-                found: dict[str, TableCell | ParquetCell] = {}
+                    problem = f"{len(cells)} cells where the header has {len(header)}"
+                    raise DataError(problem, path, number + 1, _TORN)
+                number += 1
+                row = Row(path, number, dict(zip(header, cells, strict=True)), {})
+                length = lines.position - start
                 for name in pictures:
-                    # 64 characters or fewer are not a picture but, in VLMEvalKit's files, another
-                    # row's index.
-                    if len(values.get(name, "")) > 64:
-                        del values[name]
-                        found[name] = TableCell(
-                            start, lines.position - start, header.index(name), delimiter
-                        )
-                yield Row(path, number, values, found)
-        except csv.Error as error:
-            raise DataError(f"not a table ({error})", path, lines.number, _TORN) from None
+                    text = row.values.get(name, "")
+                    # Base64 has no dot; the end of a long file name has.
+                    if len(text) > LONGEST_REFERENCE and "." not in text[-6:]:
+                        cell = TableCell(start, length, header.index(name), delimiter)
+                        row = _with_cell(row, name, cell)
+                    elif text and index:
+                        if name not in shared:
+                            shared[name] = _picture_cells(path, name, delimiter, index)
+                        if text not in shared[name]:
+                            raise row.error(
+                                f"{name} {text!r} is neither a picture nor the {index} of a row "
+                                "with one",
+                                _TORN,
+                            )
+                        row = _with_cell(row, name, shared[name][text])
+                yield row
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise DataError(f"not a table ({error})", path, number + 1 or None, _TORN) from None
+
+
+LONGEST_REFERENCE = 64
+"""Characters in a cell that VLMEvalKit takes as another row's index; a longer one is a picture."""
+
+
+def _with_cell(row: Row, name: str, cell: TableCell | ParquetCell) -> Row:
+    values = {column: value for column, value in row.values.items() if column != name}
+    return Row(row.file, row.number, values, {**row.cells, name: cell})
+
+
+def _picture_cells(
+    path: Path, name: str, delimiter: str, index: str
+) -> Mapping[str, TableCell | ParquetCell]:
+    cells: dict[str, TableCell | ParquetCell] = {}
+    for row in read_table(path, (index, name), (name,), delimiter):
+        if name in row.cells:
+            if row.text(index) in cells:
+                raise row.error(f"{index} {row.text(index)!r} is that of an earlier row too")
+            cells[row.text(index)] = row.cells[name]
+    return cells
 
 
 class _Lines:
-    """The lines of a binary file as text, with the byte position behind the last line handed
-    out."""
+    """The lines of a UTF-8 file, with the byte position behind the last one handed out."""
 
-    def __init__(self, file: Any, path: Path) -> None:
-        self.file, self.path, self.position, self.number = file, path, 0, 0
+    def __init__(self, file: BinaryIO) -> None:
+        self.file, self.position = file, 0
 
     def __iter__(self) -> _Lines:
         return self
 
     def __next__(self) -> str:
-        line: bytes = self.file.readline()
+        line = self.file.readline()
         if not line:
             raise StopIteration
         self.position += len(line)
-        self.number += 1
-        try:
-            return line.decode("utf-8")
-        except UnicodeDecodeError as error:
-            raise DataError(f"not UTF-8 text ({error})", self.path, self.number, _TORN) from None
+        return line.decode("utf-8")
 
 
-def _records(reader: Any, lines: _Lines) -> Iterator[tuple[int, int, list[str]]]:
-    number = 0
+def _records(lines: _Lines, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    """Byte position and cells of every record; a blank line is none."""
     while True:
         start = lines.position
-        cells = next(reader, None)
-        if cells is None:
+        line = next(lines, None)
+        if line is None:
             return
-        if cells:  # a blank line is no record
-            number += 1
-            yield number, start, cells
+        if start == 0:
+            line = line.removeprefix("\ufeff")  # the mark that Excel puts first
+        bare = line.rstrip("\r\n")
+        if '"' in bare or "\r" in bare:
+            # Quoted cells may go on over line ends: the csv module takes the lines that it needs.
+            whole = itertools.chain([line], lines)
+            yield start, next(csv.reader(whole, delimiter=delimiter, strict=True))
+        elif bare:
+            # Nothing to interpret, so nothing to look at character by character: this is what
+            # makes gigabytes of base64 pass at the speed of memory.
+            yield start, bare.split(delimiter)
 
 
 def read_parquet(
     paths: Sequence[Path], columns: Sequence[str], pictures: Sequence[str] = ()
 ) -> Iterator[Row]:
     """Rows of parquet shards in the order given. Picture columns become references and are not
-    unpacked here."""
+    unpacked here; one that holds text (a file name) is a column like any other. The `path` that the
+    hub's picture columns carry beside the bytes is the value "<column>.path"."""
     import pyarrow
     import pyarrow.parquet
 
     for path in paths:
         try:
             with pyarrow.parquet.ParquetFile(path) as file:
-                names = file.schema_arrow.names
-                _require(path, columns, names)
-                plain = [name for name in names if name not in pictures]
+                schema = file.schema_arrow
+                _require(path, columns, schema.names)
+                _require_distinct(path, schema.names)
+                types = {name: schema.field(name).type for name in schema.names}
+                stored = [name for name in pictures if name in types and not _is_text(types[name])]
+                named = [name for name in stored if _has_path(types[name])]
+                plain = [name for name in schema.names if name not in stored]
                 number = 0
                 for group in range(file.num_row_groups):
+                    wanted = [*plain, *(f"{name}.path" for name in named)]
                     for index, values in enumerate(
-                        file.read_row_group(group, columns=plain).to_pylist()
+                        file.read_row_group(group, columns=wanted).to_pylist()
                     ):
                         number += 1
-                        cells = {n: ParquetCell(group, index, n) for n in pictures if n in names}
+                        for name in named:
+                            values[f"{name}.path"] = (values.pop(name) or {}).get("path")
+                        cells = {name: ParquetCell(group, index, name) for name in stored}
                         yield Row(path, number, values, cells)
-        except (pyarrow.ArrowException, OSError) as error:
+        except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
             raise DataError(f"not a whole parquet file ({error})", path, remedy=_TORN) from None
+
+
+def _is_text(kind: Any) -> bool:
+    import pyarrow
+
+    return bool(pyarrow.types.is_string(kind) or pyarrow.types.is_large_string(kind))
+
+
+def _has_path(kind: Any) -> bool:
+    import pyarrow
+
+    return bool(pyarrow.types.is_struct(kind)) and kind.get_field_index("path") >= 0
+
+
+@contextlib.contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise DataError(f"it cannot be read ({error.strerror})", path) from None
+
+
+def _require_distinct(path: Path, header: Sequence[str]) -> None:
+    doubled = {name for name in header if name and header.count(name) > 1}
+    if doubled:
+        problem = f"the header has {', '.join(sorted(doubled))} more than once"
+        raise DataError(problem, path, remedy="Rename or remove one.")
 
 
 def _require(path: Path, columns: Sequence[str], found: Any, number: int | None = None) -> None:
