@@ -46,6 +46,7 @@ def _facts(task: Task) -> dict[str, Any]:
                 "rules": prompt.rules,
                 "method": "rank" if prompt.rank else "generate",
                 "max_new_tokens": prompt.max_new_tokens,
+                "chance": task.chance_for(prompt),
             }
             for prompt in task.prompts.values()
         },

@@ -81,7 +81,7 @@ def _score(out: Path, evaluation: Evaluation, rules: Rules, offsets: dict[str, i
         headline=task.headline,
         breakdown=task.breakdown,
         metrics={metric.name: asdict(estimate(metric)) for metric in metrics if metric.n},
-        chance=dict(task.chance),
+        chance=task.chance_for(evaluation.prompt),
     )
 
 

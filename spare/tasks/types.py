@@ -176,14 +176,21 @@ class Metric:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """A named way of asking. `rules` are the rule sets that can read replies to it; the first is
-    the default."""
+    """A named way of asking.
+
+    Attributes:
+        rules: the rule sets that can read replies to it; the first is the default.
+        rank: the model ranks the options instead of writing.
+        max_new_tokens: bound on a written reply.
+        chance: figures of a uniform random guesser, where they differ from the task's.
+    """
 
     name: str
     about: str
     rules: tuple[str, ...]
     rank: bool = False
     max_new_tokens: int = 16
+    chance: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,6 +312,10 @@ class Task:
         """All samples of a split, lazily, as they would be asked with `prompt`."""
         split = self.check_split(split)
         return self.read(self.locate(Path(data), split), split, self.prompt(prompt))
+
+    def chance_for(self, prompt: Prompt) -> dict[str, float]:
+        """What a uniform random guesser gets when asked with `prompt`, per metric."""
+        return {**self.chance, **prompt.chance}
 
     def check_split(self, split: str = "") -> str:
         """`split`, or the default one; a split that the task lacks is refused."""

@@ -302,21 +302,25 @@ def _chance(subset: Subset) -> dict[str, float]:
     return {name: 100.0 * value for name, value in figures.items()}
 
 
-PROMPTS = {
-    "mcq": Prompt("mcq", "The captions with letters, in an order of our own.", ("spare",)),
-    "captions": Prompt(
-        "captions",
-        f'The official protocol: the captions ranked, as replies to "{CAPTION_REQUEST}".',
-        ("spare", "official"),
-        rank=True,
-    ),
-    "words": Prompt(
-        "words",
-        "AdaptVis's question: where is the object, in a word? Chance is one in four, in six for "
-        "GQA.",
-        ("spare", "adaptvis"),
-    ),
-}
+def _prompts(subset: Subset) -> dict[str, Prompt]:
+    one_word = 100.0 / len(subset.words)
+    every = (
+        Prompt("mcq", "The captions with letters, in an order of our own.", ("spare",)),
+        Prompt(
+            "captions",
+            f'The official protocol: the captions ranked, as replies to "{CAPTION_REQUEST}".',
+            ("spare", "official"),
+            rank=True,
+        ),
+        Prompt(
+            "words",
+            "AdaptVis's question: where is the object, in a word?",
+            ("spare", "adaptvis"),
+            chance={} if subset.pairs else {"individual": one_word},
+        ),
+    )
+    return {prompt.name: prompt for prompt in every}
+
 
 RULES = {
     "spare": Rules(
@@ -353,7 +357,7 @@ def _task(subset: Subset) -> Task:
         chance=_chance(subset),
         headline="individual",
         breakdown="individual",
-        prompts=PROMPTS,
+        prompts=_prompts(subset),
         rules=RULES,
         locate=partial(locate_files, subset),
         read=partial(_read, subset),
