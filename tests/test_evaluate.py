@@ -7,6 +7,7 @@ scores are the real thing. The same promises through the real command and a real
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -349,3 +350,18 @@ def test_manifest_names_what_could_change_a_score(data: Path, tmp_path: Path) ->
     assert entry["annotations"] == {"questions.jsonl": digest}
     assert (entry["task"], entry["version"], entry["prompt"]) == ("toy", 1, "short")
     assert run.manifest["environment"]["packages"]["pillow"]
+
+
+def test_a_lazy_group_is_given_up_only_when_it_failed_under_every_rule_set(
+    data: Path, tmp_path: Path
+) -> None:
+    """`lax` takes every reply; so under both rule sets nothing may be skipped."""
+    lax = Rules("lax", "", lambda sample, reply: Verdict(reply.text, 1.0, "ok"))
+    prompt = Prompt("short", "", ("strict", "lax"))
+    task = dataclasses.replace(
+        make_task(), prompts={"short": prompt}, rules={**make_task().rules, "lax": lax}
+    )
+    run = evaluate(Engine(), [task], data=data, out=tmp_path / "a", rules="all", lazy_groups=True)
+    full = evaluate(Engine(), [task], data=data, out=tmp_path / "b", rules="all")
+    assert run.scores == full.scores
+    assert [score.rules for score in run.scores] == ["strict", "lax"]

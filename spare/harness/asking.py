@@ -144,20 +144,22 @@ def ask(
     on_event: Callable[[Event], None],
 ) -> None:
     """Get a reply for every sample that has none, and write each down the moment it arrives."""
-    task, prompt, rules = evaluation.task, evaluation.prompt, evaluation.rules[0].name
+    task, prompt = evaluation.task, evaluation.prompt
     lazy = lazy_groups and task.all_or_nothing
     fingerprint = runs.digest_json(dict(model.identity))
     stored: set[str] = set()
-    failed: set[str] = set()
+    # A group is given up only when it has failed under every rule set that will judge it.
+    failed: dict[str, set[str]] = {rules.name: set() for rules in evaluation.rules}
     asked: dict[str, tuple[Sample, dict[Picture, str]]] = {}
     unreadable: deque[tuple[str, Sample, dict[Picture, str], str]] = deque()
     sizes: dict[str, int] = {}
 
     def judge(sample: Sample, reply: Reply) -> None:
-        verdict = task.judge(sample, reply, rules)
-        if verdict.score < 1.0:
-            failed.add(sample.group)
-        progress.count(verdict)
+        verdicts = [task.judge(sample, reply, rules.name) for rules in evaluation.rules]
+        for groups, verdict in zip(failed.values(), verdicts, strict=True):
+            if verdict.score < 1.0:
+                groups.add(sample.group)
+        progress.count(verdicts[0])
 
     def write(key: str, sample: Sample, digests: dict[Picture, str], reply: Reply) -> None:
         log.append(runs.reply_line(key, evaluation.place, sample, digests, reply))
@@ -175,7 +177,7 @@ def ask(
         for number, sample in enumerate(evaluation.samples()):
             if lazy:
                 place = places[sample.group] = places.get(sample.group, -1) + 1
-                if place != turn or sample.group in failed:
+                if place != turn or all(sample.group in groups for groups in failed.values()):
                     continue
             if evaluation.keys[number] in stored:
                 continue

@@ -10,7 +10,7 @@ from spare.errors import SpareError
 from spare.harness.run import Run, Score
 from spare.harness.statistics import Estimate, estimate
 from spare.tasks import load_task
-from spare.tasks.types import Judged
+from spare.tasks.types import Judged, Metric
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +61,8 @@ def breakdown(run: Run, by: Sequence[str]) -> Iterator[Slice]:
 
 def _slice(score: Score, values: tuple[str, ...], judged: list[Judged]) -> Slice:
     task = load_task(score.task)
-    metric = next(
-        metric for metric in task.summarise(judged, score.rules) if metric.name == score.breakdown
-    )
+    metrics = {metric.name: metric for metric in task.summarise(judged, score.rules)}
+    metric = metrics.get(score.breakdown, Metric(score.breakdown))
     statuses = Counter(one.verdict.status for one in judged)
     classes = {one.tags.get("class", "") for one in judged}
     return Slice(

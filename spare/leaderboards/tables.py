@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -98,6 +99,11 @@ def _notes(run: Run) -> list[str]:
                 f"{name}: the files hold {score.samples:,} questions, the published split "
                 f"{score.published:,}."
             )
+        if score.headline not in score.metrics:
+            notes.append(
+                f"{name}: {score.headline} cannot be told, since questions were left out that may "
+                "matter (--lazy-groups or --limit); ask them all."
+            )
         if score.errors:
             notes.append(
                 f"{name}: {score.errors:,} samples got no reply and count as wrong; the reasons "
@@ -107,7 +113,7 @@ def _notes(run: Run) -> list[str]:
 
 
 def _number(value: float) -> str:
-    return f"{value:.2f}"
+    return "-" if math.isnan(value) else f"{value:.2f}"
 
 
 def _interval(figure: Mapping[str, Any]) -> str:
