@@ -76,6 +76,16 @@ def test_mistakes_get_a_sentence(capsys: pytest.CaptureFixture[str], tmp_path: P
     assert stop.value.code == 2
 
 
+def test_the_list_says_what_the_tasks_say() -> None:
+    from spare.tasks import LISTED, load_task
+
+    for name, row in LISTED.items():
+        task = load_task(name)
+        chance = task.chance.get(task.headline)
+        assert (row.questions, row.about) == (task.splits[task.split], task.about)
+        assert row.chance == (None if chance is None else pytest.approx(chance, abs=0.005))
+
+
 def test_tasks_as_json_are_what_the_tasks_say(capsys: pytest.CaptureFixture[str]) -> None:
     from spare.tasks import tasks
 

@@ -17,6 +17,7 @@ import signal
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -103,7 +104,7 @@ def make_task(name: str = "toy") -> Task:
 class Engine:
     """Answers from a hash of the question, out of order, and remembers what it was asked."""
 
-    facts: dict[str, str] = {}
+    facts: ClassVar[dict[str, str]] = {}
 
     def __init__(self, weights: str = "w", seconds: float = 0.0, right: set[str] | None = None):
         self.identity = {"weights": weights}

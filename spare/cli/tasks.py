@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import textwrap
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from spare.tasks import SUITES, load_task, tasks
-from spare.tasks.types import Task
+from spare.tasks import LISTED, SUITES, foreign_tasks, load_task, tasks
+
+if TYPE_CHECKING:
+    from spare.tasks.types import Task
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -70,18 +71,17 @@ def _facts(task: Task) -> dict[str, Any]:
 
 
 def _list() -> str:
-    rows = [("TASK", "QUESTIONS", "CHANCE", "ABOUT")]
-    for task in tasks().values():
-        chance = task.chance.get(task.headline)
+    rows: list[tuple[str, int, float | None, str]] = [
+        (name, row.questions, row.chance, row.about) for name, row in LISTED.items()
+    ]
+    for task in foreign_tasks().values():
         rows.append(
-            (
-                task.name,
-                f"{task.splits[task.split]:,}",
-                "-" if chance is None else f"{chance:.1f} %",
-                task.about,
-            )
+            (task.name, task.splits[task.split], task.chance.get(task.headline), task.about)
         )
-    lines = [f"{name:<18} {size:>9}  {chance:>7}  {about}" for name, size, chance, about in rows]
+    lines = [f"{'TASK':<18} {'QUESTIONS':>9}  {'CHANCE':>7}  ABOUT"]
+    for name, questions, chance, about in rows:
+        guess = "-" if chance is None else f"{chance:.1f} %"
+        lines.append(f"{name:<18} {questions:>9,}  {guess:>7}  {about}")
     lines.append(f"{'custom:FILE':<38}your own questions; see docs/custom_tasks.md")
     lines.append("")
     lines += [f"suite {name}: {', '.join(members)}" for name, members in SUITES.items()]
@@ -119,6 +119,8 @@ def _describe(task: Task) -> str:
 
 
 def _wrap(name: str, text: str) -> list[str]:
+    import textwrap
+
     return textwrap.wrap(
         f"{name:<15} {text}",
         width=100,

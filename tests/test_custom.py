@@ -1,0 +1,613 @@
+"""A user's own questions: every form of file, every kind of question, and every mistake in them."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import io
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spare.errors import DataError
+from spare.harness.evaluate import evaluate
+from spare.harness.models.types import Request, Response
+from spare.images import Picture, open_picture
+from spare.tasks import load_task
+from spare.tasks.custom import custom_task
+from spare.tasks.types import Judged, Reply, Sample
+
+
+def write_picture(path: Path, colour: tuple[int, int, int] = (10, 200, 30)) -> bytes:
+    from PIL import Image
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (8, 8), colour).save(path)
+    return path.read_bytes()
+
+
+def write_lines(path: Path, *rows: Any) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def write_table(path: Path, *rows: dict[str, str]) -> Path:
+    header = list(dict.fromkeys(name for row in rows for name in row))
+    stream = io.StringIO()
+    delimiter = "," if path.suffix == ".csv" else "\t"
+    writer = csv.DictWriter(stream, header, delimiter=delimiter, restval="")
+    writer.writeheader()
+    writer.writerows(rows)
+    path.write_text(stream.getvalue())
+    return path
+
+
+def samples(path: Path, prompt: str = "", data: Path | None = None) -> list[Sample]:
+    return list(custom_task(str(path)).samples(data or path.parent, prompt=prompt))
+
+
+def text_of(sample: Sample) -> str:
+    return "".join(part for part in sample.parts if isinstance(part, str))
+
+
+def pictures_of(sample: Sample) -> list[Picture]:
+    return [part for part in sample.parts if isinstance(part, Picture)]
+
+
+LEFT_RIGHT = {"question": "Where is the mug?", "options": ["left", "right"], "answer": "A"}
+
+
+# What users have
+
+
+def test_json_lines_with_options_and_tags(tmp_path: Path) -> None:
+    write_picture(tmp_path / "pictures" / "1.png")
+    path = write_lines(
+        tmp_path / "questions.jsonl",
+        {
+            "id": "a1",
+            "image": "pictures/1.png",
+            "question": "Where is the mug?",
+            "options": {"A": "left", "B": "right"},
+            "answer": "B",
+            "relation": "right of",
+            "distance": 3,
+            "synthetic": True,
+            "boxes": [[1, 2]],
+        },
+    )
+    (sample,) = samples(path)
+    assert (sample.id, sample.target, sample.options) == ("a1", "B", {"A": "left", "B": "right"})
+    assert sample.tags == {
+        "kind": "multiple choice",
+        "relation": "right of",
+        "distance": "3",
+        "synthetic": "true",
+    }
+    assert text_of(sample) == (
+        "Where is the mug?\nA. left\nB. right\n"
+        "Answer with the option's letter from the given choices directly."
+    )
+    assert open_picture(pictures_of(sample)[0]).size == (8, 8)
+    assert isinstance(sample.parts[0], Picture)
+
+
+def test_pictures_beside_the_questions_or_under_data(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    write_picture(data / "far.png")
+    (tmp_path / "mine").mkdir()
+    write_picture(tmp_path / "mine" / "near.png")
+    rows = [{**LEFT_RIGHT, "image": name} for name in ("near.png", "far.png", "nowhere.png")]
+    near, far, nowhere = samples(write_lines(tmp_path / "mine" / "q.jsonl", *rows), data=data)
+    assert pictures_of(near)[0].path == tmp_path / "mine" / "near.png"
+    assert pictures_of(far)[0].path == data / "far.png"
+    # A missing picture costs its own question, when it is asked.
+    assert not pictures_of(nowhere)[0].path.exists()
+
+
+@pytest.mark.parametrize("suffix", [".tsv", ".csv"])
+def test_tables_in_vlmevalkits_form(tmp_path: Path, suffix: str) -> None:
+    encoded = base64.b64encode(write_picture(tmp_path / "one.png")).decode()
+    write_picture(tmp_path / "two.png", (1, 2, 3))
+    row = {"question": "Which, then?", "A": "left", "B": "right", "answer": "B"}
+    path = write_table(
+        tmp_path / f"bench{suffix}",
+        {"index": "0", "image": encoded, **row, "category": "side", "split": "dev"},
+        {"index": "1", "image": "0", **row, "answer": "A", "category": "height", "split": "dev"},
+        {"index": "2", "image_path": "two.png", **row, "hint": 'Look "closely",\tnow.'},
+        {"index": "3", **row, "C": "None", "D": "NA"},
+    )
+    first, shared, named, blind = samples(path)
+    assert [sample.id for sample in (first, shared, named, blind)] == ["0", "1", "2", "3"]
+    assert first.tags == {"kind": "multiple choice", "category": "side", "split": "dev"}
+    assert pictures_of(first)[0].read() == (tmp_path / "one.png").read_bytes()
+    # A short cell is the index of the row that holds the picture: one picture, one cluster.
+    assert pictures_of(shared) == pictures_of(first)
+    assert shared.cluster == first.cluster != named.cluster
+    assert pictures_of(named)[0].path == tmp_path / "two.png"
+    assert text_of(named).startswith('Look "closely",\tnow.\nWhich, then?')
+    # pandas, and so VLMEvalKit, loses options spelled like that; we do not.
+    assert blind.options == {"A": "left", "B": "right", "C": "None", "D": "NA"}
+    assert pictures_of(blind) == []
+    assert first.options == {"A": "left", "B": "right"}
+
+
+def test_a_long_file_name_in_a_table_is_no_base64(tmp_path: Path) -> None:
+    name = f"{'a-very-long-folder-name/' * 4}picture-number-one.png"
+    written = write_picture(tmp_path / name)
+    row = {"image": name, "question": "Q?", "A": "x", "B": "y", "answer": "A"}
+    (sample,) = samples(write_table(tmp_path / "q.csv", row))
+    assert pictures_of(sample)[0].read() == written
+
+
+def test_several_pictures_and_their_places(tmp_path: Path) -> None:
+    for name in ("1.png", "2.png"):
+        write_picture(tmp_path / name)
+    rows = [
+        {**LEFT_RIGHT, "images": ["1.png", "2.png"]},
+        {**LEFT_RIGHT, "image": ["1.png", "2.png"], "question": "First <image> or <image> last?"},
+        {**LEFT_RIGHT, "image": "2.png", "question": "<image>\nWhere?"},
+    ]
+    first, between, leading = samples(write_lines(tmp_path / "q.jsonl", *rows))
+    kinds = [[type(part) is str for part in one.parts] for one in (first, between, leading)]
+    assert kinds == [[False, False, True], [True, False, True, False, True], [False, True]]
+    assert [picture.path.name for picture in pictures_of(between)] == ["1.png", "2.png"]
+    assert text_of(leading).startswith("Where?")
+    assert first.cluster == between.cluster != leading.cluster
+    table = write_table(
+        tmp_path / "q.tsv",
+        {"image_path": "['1.png', '2.png']", "question": "Q?", "A": "x", "B": "y", "answer": "B"},
+    )
+    assert [picture.path.name for picture in pictures_of(samples(table)[0])] == ["1.png", "2.png"]
+
+
+def test_each_row_decides_its_kind(tmp_path: Path) -> None:
+    rows = [
+        {"question": "Is it left?", "answer": "yes"},
+        {"question": "It is left.", "answer": False},
+        {"question": "How many?", "answer": 3},
+        {"question": "Is it left?", "options": ["yes", "no"], "answer": "no"},
+    ]
+    path = write_lines(tmp_path / "q.jsonl", *rows)
+    task = custom_task(str(path))
+    found = list(task.samples(tmp_path))
+    assert [sample.tags["kind"] for sample in found] == [
+        "yes/no",
+        "true/false",
+        "short",
+        "multiple choice",
+    ]
+    assert [sample.target for sample in found] == ["Yes", "False", "3", "B"]
+    assert [sample.id for sample in found] == ["1", "2", "3", "4"]
+    said = ["Yes, it is.", "false", "three", "No."]
+    verdicts = [
+        task.judge(one, Reply(text=text), "spare") for one, text in zip(found, said, strict=True)
+    ]
+    assert [verdict.score for verdict in verdicts] == [1.0, 1.0, 1.0, 1.0]
+    for one, text in zip(found, ("No", "True", "four", "A"), strict=True):
+        verdict = task.judge(one, Reply(text=text), "spare")
+        assert (verdict.score, verdict.status) == (0.0, "ok")
+    assert {task.judge(one, Reply(text=" "), "spare").status for one in found} == {"empty"}
+    # A guesser: one in two, one in two, an open question never, one in two.
+    assert task.chance == {"accuracy": pytest.approx(37.5)}
+    assert list(task.prompts) == ["spare"]
+
+
+@pytest.mark.parametrize(
+    ("options", "answer", "target"),
+    [
+        (["left", "right"], "B", "B"),
+        (["left", "right"], "right", "B"),
+        (["left", "right"], "Right", "B"),
+        ({"a": "left", "b": "right"}, "b", "B"),
+        ([1, 2, 3], 2, "B"),
+        ([1.0, 2.5], "2.5", "B"),
+        (["nan", "None", "NA"], "None", "B"),
+        (["a", "A"], "a", "A"),  # label A and the text of option A: no contradiction
+        ({"A": "left", "B": None, "C": "right"}, "right", "C"),
+        (["left", "right", ""], "left", "A"),
+    ],
+)
+def test_the_answer_is_a_label_or_a_text(
+    tmp_path: Path, options: Any, answer: Any, target: str
+) -> None:
+    row = {"question": "Q?", "options": options, "answer": answer}
+    (sample,) = samples(write_lines(tmp_path / "q.jsonl", row))
+    assert sample.target == target
+    assert "" not in sample.options.values()
+
+
+def test_in_columns_the_answer_is_the_label(tmp_path: Path) -> None:
+    """ "Which letter is on the sign?": in VLMEvalKit's files, A means option A."""
+    row = {"question": "Which letter is on the sign?", "A": "B", "B": "A", "answer": "A"}
+    (sample,) = samples(write_table(tmp_path / "q.tsv", row))
+    assert sample.target == "A"
+
+
+def test_a_plain_json_list(tmp_path: Path) -> None:
+    path = tmp_path / "q.json"
+    path.write_text(json.dumps([LEFT_RIGHT, {**LEFT_RIGHT, "answer": "right"}]))
+    assert [sample.target for sample in samples(path)] == ["A", "B"]
+
+
+def test_vlmevalkits_prompt_and_rules(tmp_path: Path) -> None:
+    """open-compass/VLMEvalKit e8e78f05, ImageMCQDataset.build_prompt, byte for byte."""
+    row = {"question": "Which?", "A": "left", "B": "right", "answer": "B", "hint": "Look."}
+    path = write_table(tmp_path / "q.tsv", row)
+    (sample,) = samples(path, "vlmevalkit")
+    assert text_of(sample) == (
+        "Hint: Look.\nQuestion: Which?\nOptions:\nA. left\nB. right\n"
+        "Please select the correct answer from the options above. \n"
+    )
+    task = custom_task(str(path))
+    assert task.judge(sample, Reply(text="The answer is B"), "vlmevalkit").score == 1.0
+    assert task.judge(sample, Reply(text="b"), "vlmevalkit").status == "unparsed"
+    assert task.judge(sample, Reply(text="b"), "spare").score == 1.0
+
+
+def test_vlmevalkit_is_not_offered_where_it_would_lose_an_option(tmp_path: Path) -> None:
+    row = {"question": "Which?", "A": "left", "B": "None", "answer": "B"}
+    assert list(custom_task(str(write_table(tmp_path / "q.tsv", row))).prompts) == ["spare"]
+
+
+# Scores
+
+
+def test_groups_clusters_and_chance(tmp_path: Path) -> None:
+    rows = [
+        {**LEFT_RIGHT, "image": "1.png", "group": 1},
+        {**LEFT_RIGHT, "image": "1.png", "group": 1},
+        {**LEFT_RIGHT, "image": "2.png", "group": "two"},
+        {**LEFT_RIGHT, "image": "2.png", "cluster": "mine"},
+    ]
+    path = write_lines(tmp_path / "q.jsonl", *rows)
+    task = custom_task(str(path))
+    found = list(task.samples(tmp_path))
+    assert [sample.group for sample in found] == ["1", "1", "two", ""]
+    assert [sample.cluster for sample in found] == ["1.png", "1.png", "2.png", "mine"]
+    assert task.chance == {"accuracy": 50.0, "group_accuracy": pytest.approx((25 + 50) / 2)}
+
+    def score(*replies: str) -> dict[str, float]:
+        judged = (
+            Judged(
+                one.id,
+                one.target,
+                task.judge(one, Reply(text=text), "spare"),
+                one.tags,
+                one.group,
+                one.cluster,
+            )
+            for one, text in zip(found, replies, strict=True)
+        )
+        return {metric.name: metric.value for metric in task.summarise(judged, "spare")}
+
+    assert score("A", "A", "A", "A") == {"accuracy": 100.0, "group_accuracy": 100.0}
+    assert score("A", "B", "A", "A") == {"accuracy": 75.0, "group_accuracy": 50.0}
+    assert score("B", "B", "A", "B") == {"accuracy": 25.0, "group_accuracy": 50.0}
+
+
+def test_without_groups_there_is_no_group_accuracy(tmp_path: Path) -> None:
+    task = custom_task(str(write_lines(tmp_path / "q.jsonl", LEFT_RIGHT)))
+    (sample,) = task.samples(tmp_path)
+    verdict = task.judge(sample, Reply(text="A"), "spare")
+    judged = Judged(sample.id, sample.target, verdict, cluster=sample.cluster)
+    assert [metric.name for metric in task.summarise([judged], "spare")] == ["accuracy"]
+
+
+class AlwaysA:
+    def __init__(self) -> None:
+        self.identity = {"weights": "none"}
+        self.facts: dict[str, str] = {}
+
+    def answer(self, requests: Any) -> Any:
+        for request in requests:
+            assert isinstance(request, Request)
+            yield Response(request.key, Reply(text="A"))
+
+
+def test_evaluated_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_picture(tmp_path / "1.png")
+    rows = [{**LEFT_RIGHT, "image": "1.png", "answer": answer} for answer in "ABBB"]
+    write_lines(tmp_path / "mine.jsonl", *rows)
+    monkeypatch.chdir(tmp_path)
+    run = evaluate(AlwaysA(), "custom:mine.jsonl", data=tmp_path, out=tmp_path / "run")
+    (score,) = run.scores
+    assert (score.task, score.samples, score.published) == ("custom:mine", 4, 4)
+    assert score.metrics["accuracy"]["value"] == 25.0
+    (entry,) = run.manifest["evaluations"]
+    assert list(entry["annotations"]) == ["mine.jsonl"]
+
+
+# Mistakes get a sentence
+
+MISTAKES: dict[str, tuple[Any, str]] = {
+    "no question": (
+        {"query": "Q?", "answer": "A"},
+        "column question missing; wanted question, answer; found query, answer",
+    ),
+    "blank question": ({"question": "  ", "answer": "A"}, "the question is empty"),
+    "no answer": ({"question": "Q?", "answer": ""}, "there is no answer"),
+    "null answer": ({"question": "Q?", "answer": None}, "there is no answer"),
+    "answer list": (
+        {"question": "Q?", "answer": ["a"]},
+        "answer should be a text or a number but is a list",
+    ),
+    "question number list": ({"question": [1], "answer": "a"}, "question should be a text"),
+    "not among": (
+        {**LEFT_RIGHT, "answer": "top"},
+        "answer 'top' fits none of the options "
+        r"\(A: left, B: right\)",
+    ),
+    "an index": ({**LEFT_RIGHT, "answer": 0}, "answer '0' fits none of the options"),
+    "label or text": (
+        {"question": "Which letter?", "options": ["B", "A"], "answer": "A"},
+        "answer 'A' fits A and B of the options",
+    ),
+    "two alike": (
+        {"question": "Q?", "options": ["left", "left"], "answer": "left"},
+        "answer 'left' fits A and B of the options",
+    ),
+    "boolean option": (
+        {"question": "Q?", "options": [True, "no"], "answer": "no"},
+        "option A should be a text or a number but is true",
+    ),
+    "one option": ({"question": "Q?", "options": ["left"], "answer": "A"}, "1 of the options has"),
+    "blank options": ({"question": "Q?", "options": [""], "answer": "A"}, "none of the options"),
+    "long labels": (
+        {"question": "Q?", "options": {"one": "x", "two": "y"}, "answer": "x"},
+        "labels of options should be single letters but are one, two",
+    ),
+    "labels alike": (
+        {"question": "Q?", "options": {"a": "x", "A": "y"}, "answer": "x"},
+        "labels of options should be single letters",
+    ),
+    "options text": ({"question": "Q?", "options": "left", "answer": "left"}, "list or an object"),
+    "27 options": (
+        {"question": "Q?", "options": [str(n) for n in range(27)], "answer": "1"},
+        "27 options; at most 26",
+    ),
+    "options and columns": ({**LEFT_RIGHT, "A": "up"}, "both options and columns A, B"),
+    "climbs out": ({**LEFT_RIGHT, "image": "../../etc/passwd"}, "leads out of the data folder"),
+    "absolute": ({**LEFT_RIGHT, "image": "/etc/passwd"}, "leads out of the data folder"),
+    "web address": ({**LEFT_RIGHT, "image": "https://x.org/1.jpg"}, "is not a file"),
+    "base64 in JSON": ({**LEFT_RIGHT, "image": "QUJD" * 2000}, "cannot be a file name"),
+    "image number list": ({**LEFT_RIGHT, "image": [["1.png"]]}, "image should be a text"),
+    "image object": ({**LEFT_RIGHT, "image": {"bytes": ""}}, "image should be .* an object"),
+    "blank image": (
+        {**LEFT_RIGHT, "images": ["1.png", ""]},
+        "images names a picture with an empty",
+    ),
+    "image twice": ({**LEFT_RIGHT, "image": "1.png", "images": ["2.png"]}, "both image and images"),
+    "broken list": ({**LEFT_RIGHT, "image": "[1.png]"}, "image is not a list of picture files"),
+    "places": ({**LEFT_RIGHT, "question": "<image> <image>", "image": "1.png"}, "<image> stands 2"),
+    "half a character": ({**LEFT_RIGHT, "question": "\ud83d"}, "question holds half a character"),
+    "id list": ({**LEFT_RIGHT, "id": [1]}, "id should be a text or a number"),
+    "group object": ({**LEFT_RIGHT, "group": {}}, "group should be a text or a number"),
+    "not an object": (["question", "answer"], "an object was expected, but this is a list"),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_is_a_sentence_with_file_and_row(tmp_path: Path, name: str) -> None:
+    row, sentence = MISTAKES[name]
+    path = write_lines(tmp_path / "q.jsonl", LEFT_RIGHT, row)
+    with pytest.raises(DataError, match=rf"q\.jsonl, row 2: .*{sentence}"):
+        custom_task(str(path))
+
+
+def fails(path: Path, sentence: str) -> None:
+    with pytest.raises(DataError, match=sentence):
+        custom_task(str(path))
+
+
+def test_mistakes_of_whole_files(tmp_path: Path) -> None:
+    fails(tmp_path / "q.jsonl", r"q\.jsonl: there is no such file")
+    fails(tmp_path / "q.xlsx", r"q\.xlsx: questions come in files that end in \.jsonl, \.json")
+    (tmp_path / "folder.tsv").mkdir()
+    fails(tmp_path / "folder.tsv", "no such file")
+    empty = tmp_path / "empty.jsonl"
+    empty.write_text("\n")
+    fails(empty, "there are no questions in it")
+    double = write_lines(tmp_path / "d.jsonl", {**LEFT_RIGHT, "id": 7}, {**LEFT_RIGHT, "id": "7"})
+    fails(double, r"d\.jsonl, row 2: id '7' was used in row 1 already")
+    torn = tmp_path / "torn.jsonl"
+    torn.write_text(json.dumps(LEFT_RIGHT) + "\n" + json.dumps(LEFT_RIGHT)[:-9])
+    fails(torn, r"torn\.jsonl, row 2: not JSON")
+    cut = tmp_path / "cut.tsv"
+    cut.write_text("question\tA\tB\tanswer\nQ?\tleft\tright\tA\nQ?\tleft")
+    fails(cut, r"cut\.tsv, row 2: 2 cells where the header has 4")
+    semicolons = tmp_path / "excel.csv"
+    semicolons.write_text("question;answer\nQ?;A\n")
+    fails(semicolons, "columns question, answer missing; .* found question;answer")
+    table = write_table(
+        tmp_path / "options.tsv", {"question": "Q?", "options": "['a', 'b']", "answer": "a"}
+    )
+    fails(table, "In a table, give every option a column")
+
+
+# Properties
+
+TEXT = st.text(
+    st.characters(codec="utf-8", exclude_categories=("Cc", "Cs", "Zl", "Zp")), min_size=1
+).filter(lambda text: text.strip() and "<image>" not in text)
+
+
+@given(
+    question=TEXT,
+    options=st.lists(TEXT.map(str.strip), min_size=2, max_size=26, unique_by=str.casefold),
+    pick=st.integers(0, 25),
+    as_table=st.booleans(),
+)
+def test_any_text_comes_through_and_gold_scores(
+    tmp_path_factory: pytest.TempPathFactory,
+    question: str,
+    options: list[str],
+    pick: int,
+    as_table: bool,
+) -> None:
+    folder = tmp_path_factory.mktemp("questions")
+    labels = [chr(ord("A") + number) for number in range(len(options))]
+    target = labels[pick % len(options)]
+    row = {"question": question, **dict(zip(labels, options, strict=True)), "answer": target}
+    write = write_table if as_table else write_lines
+    path = write(folder / ("q.tsv" if as_table else "q.jsonl"), row)
+    task = custom_task(str(path))
+    (sample,) = task.samples(folder)
+    assert list(sample.options.values()) == options
+    assert sample.target == target
+    assert question.strip() in text_of(sample)
+    for rules in task.prompt().rules:
+        assert task.judge(sample, Reply(text=target), rules).score == 1.0
+        assert task.judge(sample, Reply(text=""), rules).score == 0.0
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=9),
+        lambda inner: (
+            st.lists(inner, max_size=4)
+            | st.dictionaries(
+                st.sampled_from(
+                    [
+                        "question",
+                        "answer",
+                        "options",
+                        "image",
+                        "images",
+                        "A",
+                        "B",
+                        "id",
+                        "group",
+                        "hint",
+                        "kind",
+                        "x",
+                        "image_path",
+                    ]
+                ),
+                inner,
+                max_size=6,
+            )
+        ),
+        max_leaves=24,
+    ),
+    st.booleans(),
+)
+def test_any_json_is_read_or_refused_with_a_sentence(
+    tmp_path_factory: pytest.TempPathFactory, value: Any, complete: bool
+) -> None:
+    path = tmp_path_factory.mktemp("questions") / "q.jsonl"
+    if complete and isinstance(value, dict):
+        value = {"question": "Q?", "answer": "A", **value}
+    write_lines(path, value)
+    try:
+        task = custom_task(str(path))
+    except DataError:
+        return
+    (sample,) = task.samples(path.parent)
+    assert not sample.options or sample.target in sample.options
+
+
+# Other packages' tasks
+
+
+def test_a_package_brings_a_task_by_entry_point(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, install: Callable[[str, str], None]
+) -> None:
+    install("shelf_bench", template())
+    folder = tmp_path / "data" / "shelf"
+    write_picture(folder / "pictures" / "1.png")
+    write_lines(
+        folder / "questions.jsonl",
+        {
+            "id": "1",
+            "picture": "1.png",
+            "claim": "The mug is on the shelf.",
+            "holds": True,
+            "relation": "on",
+        },
+    )
+    task = load_task("shelf")
+    (sample,) = task.samples(tmp_path / "data")
+    assert sample.tags["relation"] == "on"
+    assert task.judge(sample, Reply(text="True."), "spare").score == 1.0
+    run = evaluate(AlwaysA(), "shelf", data=tmp_path / "data", out=tmp_path / "run")
+    assert run.scores[0].statuses == {"unparsed": 1}
+    from spare.harness.validate import validate
+
+    report = validate(task, tmp_path / "data")
+    assert report.ok, report.checks
+
+
+def test_a_package_may_offer_a_function_and_not_steal_a_name(
+    install: Callable[[str, str], None],
+) -> None:
+    from spare.errors import SpareError
+    from spare.tasks import tasks
+
+    code = template().replace("TASKS = (TASK,)", "def TASKS():\n    return [TASK]\n")
+    install("shelf_bench", code)
+    assert "shelf" in tasks()
+    install("thief_bench", code)
+    with pytest.raises(SpareError, match=r"'thief_bench:TASKS' brings a second task called shelf"):
+        tasks()
+
+
+def template() -> str:
+    """The task file that the documentation tells people to copy."""
+    page = (Path(__file__).parent.parent / "docs" / "custom_tasks.md").read_text()
+    (block,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    return str(block)
+
+
+def test_the_files_in_the_documentation_are_read(tmp_path: Path) -> None:
+    page = (Path(__file__).parent.parent / "docs" / "custom_tasks.md").read_text()
+    (lines,) = re.findall(r"```json\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "q.jsonl").write_text(lines)
+    (table,) = re.findall(r"```csv\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "q.csv").write_text(table)
+    found = samples(tmp_path / "q.jsonl")
+    assert {sample.tags["kind"] for sample in found} == {
+        "multiple choice",
+        "yes/no",
+        "true/false",
+        "short",
+    }
+    assert [sample.options for sample in samples(tmp_path / "q.csv")] == [
+        {"A": "left", "B": "right"},
+        {"A": "one", "B": "two", "C": "None"},
+    ]
+
+
+@pytest.fixture
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Install a package as pip would: a module, and its metadata with an entry point."""
+    import importlib
+    import sys
+
+    from spare.tasks import tasks
+
+    site = tmp_path / "site"
+    site.mkdir()
+    monkeypatch.syspath_prepend(str(site))
+    names: list[str] = []
+
+    def put(name: str, code: str) -> None:
+        (site / f"{name}.py").write_text(code)
+        metadata = site / f"{name}-1.0.dist-info"
+        metadata.mkdir()
+        (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        (metadata / "entry_points.txt").write_text(f"[spare.tasks]\n{name} = {name}:TASKS\n")
+        importlib.invalidate_caches()
+        tasks.cache_clear()
+        names.append(name)
+
+    yield put
+    for name in names:
+        sys.modules.pop(name, None)
+    tasks.cache_clear()
