@@ -96,7 +96,8 @@ def _folded(labels: tuple[str, ...]) -> Mapping[str, str]:
 def _label_pattern(labels: tuple[str, ...]) -> re.Pattern[str]:
     names = "|".join(map(re.escape, sorted(filter(None, labels), key=len, reverse=True)))
     return re.compile(
-        rf"(?<!\w)(?<!\w['’-])({names or '(?!)'})(?!\w|['’-]\w|[.,]\d)(?=(?:[^\S\n]+(\w{{1,12}}))?)",
+        rf"(?<!\w)(?<!\w['’-])({names or '(?!)'})(?!\w|['’-]\w|[.,]\d)"
+        rf"(?=(?:[^\S\n]+(\w{{1,12}}))?)",
         re.IGNORECASE,
     )
 
@@ -182,7 +183,7 @@ def _contained(phrase: str, options: _Options) -> set[str]:
     return found
 
 
-_SENTENCE_END = re.compile(r"[;,!?()\[\]]|\.(?!\d)")
+_SENTENCE_END = re.compile(r"[;!?()\[\]]|[,:](?!\d)|\.(?!\w)")
 
 
 def _framing(text: str, bare: set[str], options: _Options) -> set[str]:
