@@ -553,8 +553,11 @@ def test_a_package_may_offer_a_function_and_not_steal_a_name(
     code = template().replace("TASKS = (TASK,)", "def TASKS():\n    return [TASK]\n")
     install("shelf_bench", code)
     assert "shelf" in tasks()
-    install("thief_bench", code)
-    with pytest.raises(SpareError, match=r"'thief_bench:TASKS' brings a second task called shelf"):
+    install("thief_bench", code.replace('name="shelf"', 'name="vsr_zeroshot"'))
+    with pytest.raises(SpareError, match="brings a second task called vsr_zeroshot"):
+        tasks()
+    install("third_bench", code)
+    with pytest.raises(SpareError, match="brings a second task called"):
         tasks()
 
 
@@ -590,7 +593,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     import importlib
     import sys
 
-    from spare.tasks import tasks
+    from spare.tasks import foreign_tasks
 
     site = tmp_path / "site"
     site.mkdir()
@@ -604,10 +607,10 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
         (metadata / "entry_points.txt").write_text(f"[spare.tasks]\n{name} = {name}:TASKS\n")
         importlib.invalidate_caches()
-        tasks.cache_clear()
+        foreign_tasks.cache_clear()
         names.append(name)
 
     yield put
     for name in names:
         sys.modules.pop(name, None)
-    tasks.cache_clear()
+    foreign_tasks.cache_clear()

@@ -305,6 +305,14 @@ def test_alternatives_are_fetched_only_if_needed(server: Hub, tmp_path: Path) ->
     assert [wanted.state for wanted in done.wanted] == ["fetch", "there"]
 
 
+def test_sources_of_other_splits_are_left_out(task: Task, tmp_path: Path) -> None:
+    both = replace(
+        task, splits={"all": 4, "more": 1}, sources=(replace(BENCH, task_splits=("more",)),)
+    )
+    assert plan(both, tmp_path) == ()
+    assert len(plan(both, tmp_path, "more")) == 1
+
+
 def test_a_broken_connection_is_gone_on_with(server: Hub, task: Task, tmp_path: Path) -> None:
     publish(server)
     server.cut["q.jsonl"] = 200
@@ -432,7 +440,7 @@ def test_what_arrives_damaged_is_thrown_away(server: Hub, task: Task, tmp_path: 
     for name in ("q.jsonl", "pictures.zip"):  # checked by git's id, and by SHA-256
         publish(server)
         server.lies = {name}
-        data = tmp_path / name
+        data = tmp_path / f"data for {name}"
         assert f"{name} of the hub data set someone/bench arrived damaged" in problem(
             prepare(task, data)
         )
@@ -583,7 +591,7 @@ def hostile_zip(kind: str) -> bytes:
         member.compress_type = zipfile.ZIP_BZIP2 if kind == "rare" else zipfile.ZIP_DEFLATED
         if kind == "link":
             member.external_attr = 0o120777 << 16
-        content = bytes(150_000_000) if kind == "bomb" else b"/etc/passwd"
+        content = bytes(30_000_000) if kind == "bomb" else b"/etc/passwd"
         file.writestr(member, content)
     data = bytearray(stream.getvalue())
     if kind == "password":
@@ -602,7 +610,7 @@ def hostile_tar(kind: str) -> bytes:
             member.type, member.linkname = tarfile.LNKTYPE, "../../../etc/passwd"
         elif kind == "device":
             member.type = tarfile.CHRTYPE
-        member.size = 150_000_000 if kind == "bomb" else 0
+        member.size = 30_000_000 if kind == "bomb" else 0
         file.addfile(member, io.BytesIO(bytes(member.size)))
         if kind == "through a link":
             link, through = tarfile.TarInfo("out"), tarfile.TarInfo("out/evil")

@@ -4,77 +4,78 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from typing import Final, TypeVar
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 QUEUE = 256
-"""Items that may wait to be worked on. They are light; only results have weight."""
+"""Items that are fetched before their turn. They are light; only results have weight."""
 
 
-def read_ahead(items: Iterator[T]) -> Iterator[T]:
-    """The same items; while the caller is busy with one, the next is fetched in the background."""
-    end = object()
-    with ThreadPoolExecutor(1, "read") as pool:
-        future: Future[T | object] = pool.submit(next, items, end)
-        while (item := future.result()) is not end:
-            future = pool.submit(next, items, end)
-            yield item  # type: ignore[misc]
+class _End:
+    """Comes after the last item."""
+
+
+END: Final = _End()
 
 
 def work_ahead(
-    items: Iterable[T],
+    items: Iterator[T],
     work: Callable[[T], R],
     weigh: Callable[[R], int],
     limit: int,
     threads: int,
 ) -> Iterator[R]:
-    """`work(item)` for every item, in order, done by `threads` threads while the caller is busy.
+    """`work(item)` for every item, in order, while the caller is busy with an earlier one.
 
-    No further work is begun while the results that wait weigh `limit` or more, so memory is
-    bounded. Closing the generator (which leaving a loop over it by an exception does not do by
-    itself: use `contextlib.closing`) drops what waits and returns when the work begun is done.
+    One thread fetches the items, `threads` others work on them. No work is begun while the results
+    that wait weigh `limit` or more, so memory is bounded. What fetching or working raises is raised
+    here when its turn comes. Closing the generator drops what waits and returns as soon as what was
+    begun is done; leaving a loop over it does not close it, so use `contextlib.closing`.
     """
     room = threading.Condition()
     waiting = taken = 0  # weight of results not yet taken; number of results taken
     closed = False
 
-    def step(number: int, item: T) -> R | None:
+    def step(number: int, fetched: Future[T | _End]) -> R | _End:
         nonlocal waiting
+        item = fetched.result()
         with room:
-            # The next result to be taken may always be made, or all could wait for one another.
+            # The next result to be taken may always be made, or all would wait for one another.
             room.wait_for(lambda: closed or waiting < limit or number == taken)
-            if closed:
-                return None
+        if closed or isinstance(item, _End):
+            return END
         result = work(item)
         with room:
             waiting += weigh(result)
         return result
 
-    def take(future: Future[R | None]) -> R:
+    def take(future: Future[R | _End]) -> R | _End:
         nonlocal waiting, taken
         result = future.result()
-        assert result is not None  # nothing is taken once the generator is closed
         with room:
-            waiting -= weigh(result)
+            waiting -= 0 if isinstance(result, _End) else weigh(result)
             taken += 1
             room.notify_all()
         return result
 
-    pending: deque[Future[R | None]] = deque()
-    pool = ThreadPoolExecutor(threads, "prepare")
+    reader = ThreadPoolExecutor(1, "read")
+    workers = ThreadPoolExecutor(threads, "prepare")
+
+    def begin(number: int) -> Future[R | _End]:
+        return workers.submit(step, number, reader.submit(next, items, END))
+
     try:
-        for number, item in enumerate(items):
-            pending.append(pool.submit(step, number, item))
-            if len(pending) >= QUEUE:
-                yield take(pending.popleft())
-        while pending:
-            yield take(pending.popleft())
+        pending = deque(begin(number) for number in range(QUEUE))
+        while not isinstance(result := take(pending.popleft()), _End):
+            pending.append(begin(taken - 1 + QUEUE))
+            yield result
     finally:
         with room:
             closed = True
             room.notify_all()
-        pool.shutdown(cancel_futures=True)
+        reader.shutdown(cancel_futures=True)
+        workers.shutdown(cancel_futures=True)

@@ -4,6 +4,7 @@ neighbours are of like length.
 
 from __future__ import annotations
 
+import io
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from itertools import islice
 
 from spare.errors import PictureError
 from spare.harness.models.types import Request
-from spare.images import Picture, digest
+from spare.images import FORMATS, Picture, digest
 
 WINDOW = 1024
 """Most requests that are held back to find those that share a picture."""
@@ -76,7 +77,7 @@ def _group(
         key=lambda group: (
             _kind(group.requests[0]),
             len(group.requests) > 1,
-            max(length(request) for request in group.requests),
+            length(group.requests[0]),
         )
     )
     return faulty + groups
@@ -96,3 +97,15 @@ def _seen(request: Request) -> tuple[str, ...]:
         f"picture {digest(part)}" if isinstance(part, Picture) else f"text {part}"
         for part in request.parts[: last + 1]
     )
+
+
+def pixels(picture: Picture) -> int:
+    """Pixels that a picture's header claims; 0 if it cannot be read."""
+    import PIL.Image
+
+    try:
+        source = picture.path if picture.cell is None else io.BytesIO(picture.read())
+        with PIL.Image.open(source, formats=[name.upper() for name in FORMATS]) as image:
+            return image.width * image.height
+    except (PictureError, OSError, ValueError, SyntaxError, PIL.Image.DecompressionBombError):
+        return 0  # opening it in earnest will say what is wrong

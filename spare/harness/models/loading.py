@@ -1,0 +1,313 @@
+"""From a path or hub id to a model and its processor, or a sentence about why not."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from spare.errors import ModelError
+from spare.harness.models import Options
+from spare.harness.models.torchvision_repair import repair_torchvision
+
+SMALL_FILES = ("*.json", "*.jinja", "*.txt", "*.model")
+"""What is fetched of a repository on the hub beside its weights."""
+
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A checkpoint's files.
+
+    Attributes:
+        name: as the user called it.
+        folder: where its files are.
+        weights: its safetensors files.
+        config: what its `config.json` says.
+        revision: the hub's commit, or "".
+    """
+
+    name: str
+    folder: Path
+    weights: tuple[Path, ...]
+    config: dict[str, Any]
+    revision: str = ""
+
+    def error(self, problem: str) -> ModelError:
+        """A ModelError that names the checkpoint."""
+        return ModelError(f"Checkpoint {self.name} {problem}")
+
+
+def require_packages() -> None:
+    """Raises ModelError if this engine's packages are not installed."""
+    missing = [name for name in ("torch", "transformers") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ModelError(
+            f"The transformers engine needs {' and '.join(missing)}, which "
+            f"{'is' if len(missing) == 1 else 'are'} not installed: "
+            'run `pip install "spare-eval[transformers]"`.'
+        )
+
+
+def find_checkpoint(name: str, trust_remote_code: bool = False) -> Checkpoint:
+    """The checkpoint at a path, or fetched from the hub. Only looks at files; loads nothing.
+
+    Raises:
+        ModelError: it is not there, or lacks what a checkpoint needs.
+    """
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return _check_files(name, folder, "")
+    if folder.exists():
+        raise ModelError(f"{name} is a file; give the folder of a checkpoint.")
+    if name.startswith((".", "/", "~")) or name.count("/") != 1:
+        raise ModelError(f"There is no folder {name}, and it is no hub id (owner/name) either.")
+    return _fetch(name, trust_remote_code)
+
+
+def _fetch(name: str, trust_remote_code: bool) -> Checkpoint:
+    import httpx
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, HfHubHTTPError, LocalEntryNotFoundError
+
+    patterns = [*SMALL_FILES, *(["*.py"] if trust_remote_code else [])]
+    try:
+        folder = Path(snapshot_download(name, allow_patterns=patterns))
+        if (folder / "config.json").is_file():
+            # Only now is it known which files hold the weights: some repositories have them twice.
+            weights = _indexed(folder) or ["model.safetensors"]
+            folder = Path(snapshot_download(name, allow_patterns=[*patterns, *weights]))
+    except HFValidationError:
+        raise ModelError(
+            f"There is no folder {name}, and it is no hub id (owner/name) either."
+        ) from None
+    except LocalEntryNotFoundError:
+        raise ModelError(
+            f"There is no folder {name}; it is not in the hub's local cache either, "
+            "and the hub cannot be reached."
+        ) from None
+    except (HfHubHTTPError, httpx.HTTPError, OSError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ModelError(
+            f"There is no folder {name}, and fetching it from the hub failed: {reason}"
+        ) from None
+    return _check_files(name, folder, folder.name)
+
+
+def _indexed(folder: Path) -> list[str]:
+    """The weight files that the index names; empty if there is no index."""
+    index = folder / "model.safetensors.index.json"
+    if not index.is_file():
+        return []
+    return sorted(set(_read_json(index)["weight_map"].values()))
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise ModelError(f"{path} is not JSON ({error}): fetch or save it again.") from None
+    if not isinstance(value, dict):
+        raise ModelError(f"{path} does not hold a JSON object: fetch or save it again.")
+    return value
+
+
+def _check_files(name: str, folder: Path, revision: str) -> Checkpoint:
+    if (folder / "adapter_config.json").is_file():
+        if (folder / "config.json").is_file():
+            # transformers would put the adapter on without a word.
+            raise ModelError(
+                f"{name} holds a checkpoint and an adapter; keep them in two folders, and give the "
+                "first as the model and the second as the adapter."
+            )
+        raise ModelError(f"{name} is an adapter; give its base as the model and it as the adapter.")
+    if not (folder / "config.json").is_file():
+        raise ModelError(f"{name} is not a checkpoint: it has no config.json.")
+    config = _read_json(folder / "config.json")
+    weights = [folder / file for file in _indexed(folder) or ["model.safetensors"]]
+    absent = [path.name for path in weights if not path.is_file()]
+    if absent:
+        if any(folder.glob("*.bin")) or any(folder.glob("*.pt")) or any(folder.glob("*.pth")):
+            raise ModelError(
+                f"Checkpoint {name} has its weights only as pickles, which can run any code when "
+                "they are opened; save it with `save_pretrained`, which writes safetensors."
+            )
+        raise ModelError(f"Checkpoint {name} is not whole: {', '.join(absent)} is missing.")
+    return Checkpoint(name, folder, tuple(weights), config, revision)
+
+
+def load_network(checkpoint: Checkpoint, options: Options) -> Any:
+    """The checkpoint's network, ready to generate on its device.
+
+    Raises:
+        ModelError: it is no vision-language model, needs code of its own that is not trusted, or
+            its weights do not fit its configuration.
+    """
+    repair_torchvision()
+    import torch
+    import transformers
+
+    if options.dtype not in DTYPES:
+        raise ModelError(f"There is no dtype {options.dtype!r}; there are {', '.join(DTYPES)}.")
+    _check_kind(checkpoint, options.trust_remote_code)
+    with _quiet(), _sentences(checkpoint, "cannot be loaded"):
+        network, report = transformers.AutoModelForImageTextToText.from_pretrained(
+            checkpoint.folder,
+            dtype=options.dtype if options.dtype == "auto" else getattr(torch, options.dtype),
+            attn_implementation=options.attention or None,
+            device_map=_device_map(options.device),
+            trust_remote_code=options.trust_remote_code,
+            use_safetensors=True,
+            local_files_only=True,
+            output_loading_info=True,
+        )
+    if report["missing_keys"]:
+        # transformers would make random numbers up for them.
+        names = sorted(report["missing_keys"])
+        raise checkpoint.error(f"lacks {len(names)} of the model's weights, {names[0]} among them.")
+    network.requires_grad_(False)
+    return network.eval()
+
+
+def _device_map(device: str) -> str:
+    import torch
+
+    if device == "auto":
+        if not torch.accelerator.is_available():
+            return "cpu"
+        # Fills one accelerator before it begins the next, so a model that fits stays on one.
+        return "sequential"
+    try:
+        return str(torch.device(device))
+    except RuntimeError:
+        raise ModelError(f"There is no device {device!r}; try cpu, cuda or cuda:1.") from None
+
+
+def _check_kind(checkpoint: Checkpoint, trust_remote_code: bool) -> None:
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+    from transformers.models.auto.modeling_auto import (
+        MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES,
+        MODEL_FOR_ZERO_SHOT_IMAGE_CLASSIFICATION_MAPPING_NAMES,
+    )
+
+    kind = checkpoint.config.get("model_type")
+    if kind in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES:
+        return
+    if kind in MODEL_FOR_ZERO_SHOT_IMAGE_CLASSIFICATION_MAPPING_NAMES:
+        raise checkpoint.error(
+            f"is a dual encoder ({kind}): it can compare a picture with a text, but not write."
+        )
+    if "auto_map" in checkpoint.config and kind not in CONFIG_MAPPING_NAMES:
+        if trust_remote_code:
+            return
+        raise checkpoint.error(
+            "brings Python code of its own, which is not run unless you allow it; read the code, "
+            "then trust it with --trust-remote-code."
+        )
+    if kind in CONFIG_MAPPING_NAMES:
+        raise checkpoint.error(f"is no vision-language model: a {kind} does not read pictures.")
+    raise checkpoint.error(
+        f"is of the kind {kind!r}, which the installed transformers does not know; update it."
+    )
+
+
+def load_processor(checkpoint: Checkpoint, options: Options) -> Any:
+    """The checkpoint's own processor: chat template, tokenizer and picture processor in one.
+
+    Raises:
+        ModelError: its files are missing or damaged, or it has no chat template.
+    """
+    repair_torchvision()
+    import transformers
+
+    with _quiet(), _sentences(checkpoint, "has no processor that can be loaded"):
+        processor = transformers.AutoProcessor.from_pretrained(
+            checkpoint.folder,
+            trust_remote_code=options.trust_remote_code,
+            local_files_only=True,
+        )
+    if not hasattr(processor, "image_processor"):
+        raise checkpoint.error("has no picture processor: preprocessor_config.json is missing.")
+    if not processor.chat_template:
+        raise checkpoint.error(
+            "has no chat template, so it is not known how a question is put to it; write one into "
+            "its folder as chat_template.jinja."
+        )
+    return processor
+
+
+def apply_adapter(network: Any, adapter: str) -> tuple[Any, Path]:
+    """The network with a PEFT adapter merged into its weights, and the adapter's weight file.
+
+    Merged, it runs as fast as its base and takes the same paths. In half precision, merging rounds
+    once more than keeping the adapter apart would.
+
+    Raises:
+        ModelError: there is no such adapter, or it was made for another model.
+    """
+    folder = Path(adapter).expanduser()
+    if not (folder / "adapter_config.json").is_file():
+        raise ModelError(f"{adapter} is no adapter: it has no adapter_config.json.")
+    weights = folder / "adapter_model.safetensors"
+    if not weights.is_file():
+        raise ModelError(f"Adapter {adapter} is not whole: {weights.name} is missing.")
+    if importlib.util.find_spec("peft") is None:
+        raise ModelError("An adapter needs peft, which is not installed: run `pip install peft`.")
+    import peft
+    from safetensors import SafetensorError
+
+    try:
+        config = peft.PeftConfig.from_pretrained(str(folder))
+        wrapped = peft.PeftModel(network, config)
+        result = wrapped.load_adapter(str(folder), "default")
+    except (ValueError, RuntimeError, TypeError, KeyError, OSError, SafetensorError) as error:
+        raise ModelError(f"Adapter {adapter} does not fit the model: {_first(error)}") from None
+    strange = [*result.missing_keys, *result.unexpected_keys]
+    if strange:
+        raise ModelError(
+            f"Adapter {adapter} was made for another model: {len(strange)} of its weights have no "
+            f"counterpart, {strange[0]} among them."
+        )
+    if not hasattr(wrapped.base_model, "merge_and_unload"):
+        raise ModelError(
+            f"Adapter {adapter} is of the kind {config.peft_type.value}, which cannot be merged "
+            "into a model's weights; use LoRA or one of its relatives."
+        )
+    return wrapped.base_model.merge_and_unload(), weights
+
+
+@contextlib.contextmanager
+def _sentences(checkpoint: Checkpoint, what: str) -> Iterator[None]:
+    """Turns what transformers raises about a user's files or installation into a ModelError."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (OSError, ValueError, ImportError, RuntimeError, KeyError, SafetensorError) as error:
+        raise checkpoint.error(f"{what}: {_first(error)}") from error
+
+
+def _first(error: Exception) -> str:
+    """The first line of an error's message as the end of a sentence."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    text = lines[0] if lines else type(error).__name__
+    return text if text.endswith(".") else f"{text}."
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """No progress bars of transformers' own inside."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()

@@ -1,0 +1,231 @@
+"""From a request to the tensors that a model is given: chat template, tokens and pictures."""
+
+from __future__ import annotations
+
+import copy
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from spare.errors import PictureError
+from spare.harness.models.types import Request
+from spare.harness.models.windows import Group
+from spare.images import Picture, open_picture
+
+if TYPE_CHECKING:
+    import PIL.Image
+    import torch
+
+REFUSALS = (ValueError, RuntimeError, IndexError, ZeroDivisionError)
+"""What processors raise about a question that they cannot take (a picture 300 times as wide as
+high, a text that spells out a special token)."""
+
+
+@dataclass(slots=True, eq=False)
+class Prompt:
+    """One request as a model is given it.
+
+    Attributes:
+        request: what is asked.
+        aligned: name -> tensor of shape (1, tokens): the tokens and whatever goes with each of
+            them.
+        pictures: name -> tensor; what the picture processor made, the pictures' dimension first.
+            Prompts of one group share it.
+        options: label -> tokens of the option's text, if the options are to be ranked.
+        last_picture: place of the last token that stands for a picture; -1 if there is none.
+        error: why the request cannot be answered, or "". If set, there are no tensors.
+    """
+
+    request: Request
+    aligned: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    pictures: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    options: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    last_picture: int = -1
+    error: str = ""
+
+    @property
+    def tokens(self) -> int:
+        """Length of the prompt in tokens, pictures included."""
+        return self.aligned["input_ids"].shape[1] if self.aligned else 0
+
+    @property
+    def kind(self) -> tuple[object, ...]:
+        """Prompts of one kind may be computed together: they are answered in the same way, and
+        their pictures' tensors can be put one after another."""
+        shapes = ((name, value.shape[1:]) for name, value in self.pictures.items())
+        return self.request.rank, self.longest_written, *self.aligned, *shapes
+
+    @property
+    def longest_written(self) -> int:
+        """Bound on a written reply; 0 if none is written."""
+        return 0 if self.request.rank else self.request.max_new_tokens
+
+    @property
+    def longest_reply(self) -> int:
+        """Most tokens that may follow the prompt."""
+        if self.request.rank:
+            return max((tokens.shape[0] for tokens in self.options.values()), default=0)
+        return self.request.max_new_tokens
+
+
+class Preparer:
+    """Makes prompts of requests. Safe to use from several threads.
+
+    Args:
+        processor: of transformers; it has a chat template.
+        picture_tokens: the tokens that stand for pictures.
+        context: most tokens that the model can take.
+        max_pixels: pictures with more pixels are scaled down to this many, if set.
+    """
+
+    def __init__(
+        self, processor: Any, picture_tokens: frozenset[int], context: int, max_pixels: int | None
+    ) -> None:
+        self.processor = processor
+        self.picture_tokens = picture_tokens
+        self.context = context
+        self.scale_to: int | None = None
+        if max_pixels is not None and not _bound_pixels(processor.image_processor, max_pixels):
+            self.scale_to = max_pixels
+        self._once = _Once(processor.image_processor)
+        processor.image_processor = self._once
+
+    def prepare(self, group: Group) -> list[Prompt]:
+        """One prompt per request of the group. Their pictures are opened and processed once."""
+        if group.error:
+            return [Prompt(request, error=group.error) for request in group.requests]
+        try:
+            images = self._open(group.requests[0])
+        except PictureError as error:
+            return [Prompt(request, error=str(error)) for request in group.requests]
+        return self.prompts(group.requests, images)
+
+    def prompts(
+        self, requests: Sequence[Request], images: Sequence[PIL.Image.Image]
+    ) -> list[Prompt]:
+        """One prompt per request, all of which see `images`."""
+        self._once.begin()
+        prompts = [self._prompt(request, images) for request in requests]
+        answerable = [prompt for prompt in prompts if not prompt.error]
+        for prompt in answerable[1:]:
+            prompt.pictures = answerable[0].pictures
+        return prompts
+
+    def _open(self, request: Request) -> list[PIL.Image.Image]:
+        images = [open_picture(part) for part in request.parts if isinstance(part, Picture)]
+        return [_scale(image, self.scale_to) for image in images] if self.scale_to else images
+
+    def _prompt(self, request: Request, images: Sequence[PIL.Image.Image]) -> Prompt:
+        if request.rank:
+            empty = [label for label, text in request.options.items() if not text]
+            if empty or not request.options:
+                what = f"option {empty[0]} is empty" if empty else "there are no options"
+                return Prompt(request, error=f"The options cannot be ranked: {what}.")
+        try:
+            inputs = self.encode(request, images)
+        except REFUSALS as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+            return Prompt(request, error=f"The model's processor refused the question: {reason}.")
+        options = {label: self.option(text) for label, text in request.options.items()}
+        tokens = inputs["input_ids"]
+        aligned = {name: value for name, value in inputs.items() if value.shape == tokens.shape}
+        pictures = {name: value for name, value in inputs.items() if name not in aligned}
+        prompt = Prompt(
+            request,
+            aligned,
+            pictures,
+            options if request.rank else {},
+            max((i for i, t in enumerate(tokens[0].tolist()) if t in self.picture_tokens), default=-1),
+        )
+        if prompt.tokens + prompt.longest_reply > self.context:
+            return Prompt(
+                request,
+                error=f"The prompt is too long: {prompt.tokens} tokens, and up to "
+                f"{prompt.longest_reply} for the reply, exceed the model's context of "
+                f"{self.context}.",
+            )
+        return prompt
+
+    def encode(
+        self, request: Request, images: Sequence[PIL.Image.Image]
+    ) -> dict[str, torch.Tensor]:
+        """What the checkpoint's processor makes of one user turn and the opening of a reply."""
+        remaining = iter(images)
+        content = [
+            {"type": "image", "image": next(remaining)}
+            if isinstance(part, Picture)
+            else {"type": "text", "text": part}
+            for part in request.parts
+        ]
+        return dict(
+            self.processor.apply_chat_template(
+                [{"role": "user", "content": content}],
+                tokenize=True,
+                add_generation_prompt=True,
+                return_dict=True,
+                return_tensors="pt",
+            )
+        )
+
+    def option(self, text: str) -> torch.Tensor:
+        """Tokens of an option as a whole reply, shape (tokens,).
+
+        It is cut into tokens on its own: what precedes it is the template's opening of a reply,
+        which a written reply could not merge with either. The end of the turn is not counted.
+        """
+        tokenizer = self.processor.tokenizer
+        ids = tokenizer(text, add_special_tokens=False, return_tensors="pt")["input_ids"]
+        tokens: torch.Tensor = ids[0]
+        return tokens
+
+
+class _Once:
+    """Stands in for a picture processor and, within one group, processes its pictures once.
+
+    The processor around it still sees every question, so tokens are exactly what they would be
+    without sharing.
+    """
+
+    def __init__(self, processor: Any) -> None:
+        self._processor = processor
+        self._local = threading.local()
+
+    def begin(self) -> None:
+        """From now on, until the next call, this thread processes the same pictures."""
+        self._local.made = None
+
+    def __call__(self, images: Any, **settings: Any) -> Any:
+        if self._local.made is None:
+            self._local.made = self._processor(images, **settings)
+        # A copy, since some processors take out what they alone need.
+        return copy.copy(self._local.made)
+
+    def fetch_images(self, images: Any) -> Any:
+        """Pictures are opened already, and nothing else is ever fetched."""
+        return images
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._processor, name)
+
+
+def _bound_pixels(image_processor: Any, max_pixels: int) -> bool:
+    """Set the bound inside the processor; False if it has none that counts pixels."""
+    if "max_pixels" not in getattr(image_processor.valid_kwargs, "__annotations__", {}):
+        return False
+    # Under these names Qwen's processors keep areas, not edges.
+    size = image_processor.size
+    size["longest_edge"] = max_pixels
+    size["shortest_edge"] = min(size["shortest_edge"], max_pixels)
+    return True
+
+
+def _scale(image: PIL.Image.Image, max_pixels: int) -> PIL.Image.Image:
+    import PIL.Image
+
+    pixels = image.width * image.height
+    if pixels <= max_pixels:
+        return image
+    factor = (max_pixels / pixels) ** 0.5
+    size = max(1, int(image.width * factor)), max(1, int(image.height * factor))
+    return image.resize(size, PIL.Image.Resampling.BICUBIC)

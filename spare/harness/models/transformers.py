@@ -1,0 +1,319 @@
+"""The engine `transformers`: any checkpoint that `AutoModelForImageTextToText` loads.
+
+Requests are looked ahead over a bounded window and those about one picture brought together
+(`windows`). Background threads open and preprocess pictures (`ahead`, `prompts`) while a batch is
+computed, in which rows about one picture branch from one computation of it (`decoding`). Batches
+are filled up to a number of tokens, those of pictures included.
+
+Replies are greedy. Of a checkpoint's own generation settings only the tokens that end a reply are
+kept: temperatures, penalties and the like, which many checkpoints ship, would change replies
+without anyone having asked for it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import os
+import threading
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
+from typing import Any
+
+from spare.harness.models import Options
+from spare.harness.models.ahead import work_ahead
+from spare.harness.models.decoding import Decoder, Row
+from spare.harness.models.digests import (
+    PROCESSOR_FILES,
+    digest_files,
+    digest_settings,
+    digest_text,
+)
+from spare.harness.models.loading import (
+    Checkpoint,
+    apply_adapter,
+    find_checkpoint,
+    load_network,
+    load_processor,
+    require_packages,
+)
+from spare.harness.models.probe import probe
+from spare.harness.models.prompts import REFUSALS, Preparer, Prompt
+from spare.harness.models.types import Request, Response
+from spare.harness.models.windows import pixels, read_groups
+from spare.images import Picture
+from spare.tasks.types import Likelihood, Reply
+
+Outcome = Likelihood | Reply
+"""What a row comes to."""
+
+PROCESSOR_OUT_OF_MEMORY = ("not enough memory", "can't allocate memory")
+"""How torch words it where there is no accelerator."""
+
+OUT_OF_MEMORY = "Out of memory, even with no other question beside it; lower --max-pixels."
+
+
+def load(name: str, options: Options) -> Transformers:
+    """The checkpoint at a path or hub id.
+
+    Raises:
+        ModelError: there is none, or it cannot answer questions about pictures.
+    """
+    require_packages()
+    checkpoint = find_checkpoint(name, options.trust_remote_code)
+    # Both read every byte of the weights; side by side, the disk delivers them once.
+    with ThreadPoolExecutor(1, "digest") as pool:
+        weights = pool.submit(digest_files, checkpoint.weights)
+        network = load_network(checkpoint, options)
+        processor = load_processor(checkpoint, options)
+        identity = {"engine": "transformers", "weights": weights.result()}
+    if options.adapter:
+        network, file = apply_adapter(network, options.adapter)
+        settings = digest_settings([file.with_name("adapter_config.json")])
+        identity["adapter"] = digest_text(digest_files([file]) + settings)
+    return Transformers(network, processor, checkpoint, identity, options)
+
+
+class Transformers:
+    """A loaded checkpoint. See `Model` for what the attributes mean."""
+
+    identity: Mapping[str, str]
+    facts: Mapping[str, str]
+
+    def __init__(
+        self,
+        network: Any,
+        processor: Any,
+        checkpoint: Checkpoint,
+        identity: Mapping[str, str],
+        options: Options,
+    ) -> None:
+        ends, pad = _make_greedy(network, processor.tokenizer)
+        self._decoder = Decoder(network, processor.tokenizer, ends, pad)
+        self._preparer = Preparer(
+            processor, _picture_tokens(network, processor), _context(network), options.max_pixels
+        )
+        findings = probe(self._decoder, self._preparer)
+        self._share = options.share and findings.shares
+        self._pixel_tokens = findings.pixel_tokens
+        self._batch_tokens = options.batch_tokens or _default_batch_tokens(network)
+        if not findings.batches:
+            self._batch_tokens = 1
+        if options.share and not findings.shares:
+            warnings.warn(f"Shared pictures: {findings.note}.", stacklevel=2)
+        self.identity = {
+            **identity,
+            "config": digest_settings([checkpoint.folder / "config.json"]),
+            "processor": digest_settings(checkpoint.folder / name for name in PROCESSOR_FILES),
+            "chat template": digest_text(str(processor.chat_template)),
+            "dtype": _dtype(network),
+            "max pixels": str(options.max_pixels or "as the processor has it"),
+            "attention": str(network.config._attn_implementation),
+            "decoding": f"greedy, ended by {' or '.join(map(str, ends)) or 'length alone'}",
+        }
+        self.facts = {
+            "model": checkpoint.name,
+            "revision": checkpoint.revision,
+            "adapter": options.adapter,
+            "kind": str(checkpoint.config.get("model_type")),
+            "parameters": str(sum(weight.numel() for weight in network.parameters())),
+            "device": _device(network),
+            "shared pictures": findings.note if options.share else "no: switched off",
+            "batch tokens": str(self._batch_tokens),
+            "torch": importlib.metadata.version("torch"),
+            "transformers": importlib.metadata.version("transformers"),
+        }
+
+    def answer(self, requests: Iterable[Request]) -> Iterator[Response]:
+        """One response per request, batch by batch.
+
+        A background thread reads the requests, no further ahead of the replies than a window and a
+        queue. What reading raises is raised here, once what was read before is answered.
+        """
+        closed = threading.Event()
+        groups = chain.from_iterable(read_groups(requests, self._length, closed))
+        limit = 2 * self._batch_tokens
+        with contextlib.closing(
+            work_ahead(groups, self._preparer.prepare, _weigh, limit, _threads())
+        ) as prepared:
+            try:
+                yield from self._respond(prepared)
+            finally:
+                closed.set()
+
+    def _respond(self, prepared: Iterable[Sequence[Prompt]]) -> Iterator[Response]:
+        ranked: dict[int, dict[str, Outcome]] = {}
+        batch: list[Row] = []
+        for prompts in prepared:
+            rows = []
+            for prompt in prompts:
+                if prompt.error:
+                    yield Response(prompt.request.key, Reply(error=prompt.error))
+                elif prompt.request.rank:
+                    rows += [Row(prompt, label) for label in prompt.options]
+                else:
+                    rows.append(Row(prompt))
+            for part in self._parts(rows):
+                if batch and not self._fits([*batch, *part]):
+                    yield from self._responses(batch, ranked)
+                    batch = []
+                batch += part
+        if batch:
+            yield from self._responses(batch, ranked)
+
+    def _parts(self, rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
+        """Rows of one group in parts that fit into a batch each: usually, all of them."""
+        if rows:
+            size = max(1, self._batch_tokens // max(row.tokens for row in rows))
+            for start in range(0, len(rows), size):
+                yield rows[start : start + size]
+
+    def _fits(self, rows: Sequence[Row]) -> bool:
+        """Whether rows may be computed together, padded to the longest of them."""
+        tokens = len(rows) * max(row.tokens for row in rows)
+        return tokens <= self._batch_tokens and len({row.prompt.kind for row in rows}) == 1
+
+    def _responses(
+        self, batch: Sequence[Row], ranked: dict[int, dict[str, Outcome]]
+    ) -> Iterator[Response]:
+        """Responses that a batch completes. `ranked` keeps the options of rankings until all are
+        there, since they may be spread over several batches."""
+        for row, outcome in self._run(batch):
+            prompt = row.prompt
+            if isinstance(outcome, Reply) and not prompt.request.rank:
+                yield Response(prompt.request.key, outcome)
+                continue
+            outcomes = ranked.setdefault(id(prompt), {})
+            outcomes[row.label] = outcome
+            if len(outcomes) == len(prompt.options):
+                yield Response(prompt.request.key, _ranking(prompt, ranked.pop(id(prompt))))
+
+    def _run(self, rows: Sequence[Row]) -> Iterator[tuple[Row, Outcome]]:
+        """Rows and their outcomes. A batch that fails is halved, down to the row that is at fault;
+        one that is too large for the memory also lowers the bound for the batches to come."""
+        import torch
+
+        outcomes: Sequence[Outcome] = ()
+        fault, too_large = "", False
+        try:
+            outcomes = self._decoder.run(rows, self._share)
+        except torch.OutOfMemoryError:
+            too_large = True
+        except torch.AcceleratorError:
+            raise  # the device is in no state to go on
+        except REFUSALS as error:
+            too_large = any(words in str(error) for words in PROCESSOR_OUT_OF_MEMORY)
+            fault = f"The model failed at the question: {type(error).__name__}: {error}"
+        # Outside of `except`, which would keep the failed batch's tensors alive.
+        if outcomes:
+            yield from zip(rows, outcomes, strict=True)
+        elif len(rows) == 1:
+            yield rows[0], Reply(error=OUT_OF_MEMORY if too_large else fault)
+        else:
+            if too_large:
+                self._batch_tokens = max(row.tokens for row in rows) * (len(rows) // 2)
+                if torch.accelerator.is_available():
+                    torch.accelerator.empty_cache()
+            middle = len(rows) // 2
+            yield from self._run(rows[:middle])
+            yield from self._run(rows[middle:])
+
+    def _length(self, request: Request) -> float:
+        """About how many tokens a request has; only to bring like to like."""
+        length = sum(len(part) for part in request.parts if isinstance(part, str)) / 4
+        if self._pixel_tokens > 0:
+            pictures = (part for part in request.parts if isinstance(part, Picture))
+            length += self._pixel_tokens * sum(pixels(picture) for picture in pictures)
+        return length
+
+
+def _ranking(prompt: Prompt, outcomes: Mapping[str, Outcome]) -> Reply:
+    likelihoods = {}
+    for label in prompt.options:
+        outcome = outcomes[label]
+        if isinstance(outcome, Reply):
+            return outcome
+        likelihoods[label] = outcome
+    return Reply(likelihoods=likelihoods, input_tokens=prompt.tokens)
+
+
+def _make_greedy(network: Any, tokenizer: Any) -> tuple[list[int], int]:
+    """Strip a network of its own generation settings; the tokens that end a reply, and padding."""
+    from transformers import GenerationConfig
+
+    shipped = network.generation_config.to_dict()
+    ends = shipped.get("eos_token_id")
+    ends = set(ends if isinstance(ends, list) else [ends])
+    # Fine-tuned checkpoints often keep their base's settings, which lack the end of a chat turn.
+    ends = sorted((ends | {tokenizer.eos_token_id}) - {None})
+    pad = tokenizer.pad_token_id
+    if pad is None:
+        pad = ends[0] if ends else 0
+    network.generation_config = GenerationConfig(
+        **{
+            name: value
+            for name, value in shipped.items()
+            if name.endswith("_token_id") and value is not None
+        }
+    )
+    return ends, pad
+
+
+def _picture_tokens(network: Any, processor: Any) -> frozenset[int]:
+    """The tokens that stand for pictures; families call them by different names."""
+    found = {
+        getattr(holder, name, None)
+        for holder in (processor, network.config)
+        for name in ("image_token_id", "image_token_index")
+    }
+    return frozenset(token for token in found if isinstance(token, int))
+
+
+def _context(network: Any) -> int:
+    """Most tokens that the language model can take; practically no bound if it names none."""
+    text = network.config.get_text_config()
+    return int(getattr(text, "max_position_embeddings", None) or 2**31)
+
+
+def _default_batch_tokens(network: Any) -> int:
+    """As many tokens as half of the free memory holds, by a generous estimate, within reason.
+
+    Beyond a few thousand tokens a processor, beyond some ten thousand an accelerator, gains
+    nothing from larger batches.
+    """
+    import torch
+
+    text = network.config.get_text_config()
+    # Keys and values of all layers, twice while they are copied, and what is in flight at once.
+    token = text.hidden_size * (4 * text.num_hidden_layers + 64) * network.dtype.itemsize
+    if network.device.type == "cuda":
+        free, most = torch.cuda.mem_get_info(network.device)[0], 32768
+    else:
+        free, most = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2, 4096
+    return max(1024, min(most, free // 2 // token))
+
+
+def _threads() -> int:
+    """Threads that prepare pictures. On the processor the model needs its share of the cores."""
+    return max(1, min(8, (os.cpu_count() or 1) // 2))
+
+
+def _weigh(prompts: Sequence[Prompt]) -> int:
+    """Memory that waiting prompts take, in tokens: their pictures, which they share, are all that
+    counts."""
+    return max(prompt.tokens for prompt in prompts)
+
+
+def _dtype(network: Any) -> str:
+    return str(network.dtype).removeprefix("torch.")
+
+
+def _device(network: Any) -> str:
+    import torch
+
+    device = network.device
+    if device.type == "cuda":
+        return f"{device} ({torch.cuda.get_device_name(device)})"
+    return str(device)

@@ -1,0 +1,161 @@
+"""One pass over a benchmark's questions that counts what `spare validate` judges."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from spare.images import Picture
+from spare.tasks.types import Files, Likelihood, Prompt, Reply, Sample, Task, Verdict
+
+SHOWN = 20
+"""Samples that are named for a fault; all are counted."""
+
+NONSENSE = "xyzzy"
+"""A reply that is no answer to any question."""
+
+
+@dataclass(slots=True)
+class Faults:
+    """How many samples have a fault, and the first of them, a line each."""
+
+    count: int = 0
+    shown: list[str] = field(default_factory=list)
+
+    def add(self, text: str) -> None:
+        """Count one more."""
+        self.count += 1
+        if len(self.shown) < SHOWN:
+            self.shown.append(text)
+
+
+@dataclass(slots=True)
+class Survey:
+    """What one pass over the questions found. It keeps ids and hashes, no questions.
+
+    Attributes:
+        pictures: `picture_key` of every picture.
+        repeated: ids that came before; malformed: no right answer, or not among the options;
+            doubled: two options with one text; contradictions: asked before with another answer.
+        gold, wrong, empty: by rule set, right replies that do not score 1, and wrong and empty ones
+            that score.
+        groups: group -> its samples; tags: name -> samples that have it; relations: relation ->
+            samples.
+        guessable: every sample has options to draw from.
+    """
+
+    samples: int = 0
+    ids: set[str] = field(default_factory=set)
+    pictures: set[int] = field(default_factory=set)
+    repeated: Faults = field(default_factory=Faults)
+    malformed: Faults = field(default_factory=Faults)
+    doubled: Faults = field(default_factory=Faults)
+    contradictions: Faults = field(default_factory=Faults)
+    gold: dict[str, Faults] = field(default_factory=dict)
+    wrong: dict[str, Faults] = field(default_factory=dict)
+    empty: dict[str, Faults] = field(default_factory=dict)
+    groups: Counter[str] = field(default_factory=Counter)
+    tags: Counter[str] = field(default_factory=Counter)
+    relations: Counter[str] = field(default_factory=Counter)
+    guessable: bool = True
+
+
+def survey(task: Task, files: Files, split: str, prompt: Prompt) -> Survey:
+    """Read all questions of a split once, as `prompt` asks them. Raises what the reader raises."""
+    found = Survey()
+    for faults in (found.gold, found.wrong, found.empty):
+        faults.update({name: Faults() for name in prompt.rules})
+    asked: dict[int, tuple[str, str]] = {}
+    for sample in task.read(files, split, prompt):
+        _count(found, sample)
+        _look_at_question(found, sample, asked)
+        for rules in prompt.rules:
+            _look_at_rules(found, task, sample, rules)
+    return found
+
+
+def picture_key(picture: Picture) -> int:
+    """A 64-bit hash of where a picture lies: a million of them fit in memory, and no two meet."""
+    return hash((str(picture.path), picture.cell))
+
+
+def answers_by_label(task: Task, sample: Sample, rules: str) -> bool:
+    """Whether these rules take an option's label for an answer; some want the option's text."""
+    return task.judge(sample, Reply(text=sample.target), rules).score == 1.0
+
+
+def meaning(sample: Sample, label: str, by_label: bool) -> Reply:
+    """What a model says that means the option `label`, or the open answer `label`."""
+    if sample.rank:
+        # Far apart, so that no normalisation by length changes the order.
+        return Reply(
+            likelihoods={
+                name: Likelihood(-1.0 if name == label else -1e6, 1, max(len(text), 1))
+                for name, text in sample.options.items()
+            }
+        )
+    return Reply(text=label if by_label else sample.options.get(label, label))
+
+
+def _count(found: Survey, sample: Sample) -> None:
+    found.samples += 1
+    if sample.id in found.ids:
+        found.repeated.add(sample.id)
+    found.ids.add(sample.id)
+    found.pictures.update(picture_key(part) for part in _pictures(sample))
+    if sample.group:
+        found.groups[sample.group] += 1
+    found.tags.update(name for name, value in sample.tags.items() if value)
+    if sample.tags.get("relation"):
+        found.relations[sample.tags["relation"]] += 1
+    found.guessable &= len(sample.options) > 1
+
+
+def _pictures(sample: Sample) -> Iterable[Picture]:
+    return (part for part in sample.parts if isinstance(part, Picture))
+
+
+def _look_at_question(found: Survey, sample: Sample, asked: dict[int, tuple[str, str]]) -> None:
+    problem = _malformed(sample)
+    if problem:
+        found.malformed.add(f"{sample.id}: {problem}")
+    texts = Counter(sample.options.values())
+    if texts and max(texts.values()) > 1:
+        found.doubled.add(f"{sample.id}: {texts.most_common(1)[0][0]!r}")
+    parts = [part if isinstance(part, str) else picture_key(part) for part in sample.parts]
+    target = sample.options.get(sample.target, sample.target)
+    key = hash((*parts, frozenset(texts) if sample.rank else None))
+    before, id_ = asked.setdefault(key, (target, sample.id))
+    if before != target:
+        found.contradictions.add(f"{id_} wants {before!r}, {sample.id} wants {target!r}")
+
+
+def _malformed(sample: Sample) -> str:
+    if not sample.target.strip():
+        return "there is no right answer"
+    if not sample.options:
+        return "there are no options to rank" if sample.rank else ""
+    if sample.target not in sample.options:
+        return f"the right answer {sample.target!r} is not among {', '.join(sample.options)}"
+    if len(sample.options) < 2:
+        return "there is only one option"
+    blank = [label for label, text in sample.options.items() if not (label and text.strip())]
+    return f"option {', '.join(blank)} has no text" if blank else ""
+
+
+def _look_at_rules(found: Survey, task: Task, sample: Sample, rules: str) -> None:
+    by_label = not sample.rank and answers_by_label(task, sample, rules)
+
+    def judge(label: str) -> Verdict:
+        return task.judge(sample, meaning(sample, label, by_label), rules)
+
+    gold = judge(sample.target)
+    if gold.score != 1.0:
+        found.gold[rules].add(f"{rules}, {sample.id}: {sample.target!r} is {gold.status}")
+        return
+    for label in [name for name in sample.options if name != sample.target] or [NONSENSE]:
+        if judge(label).score != 0.0:
+            found.wrong[rules].add(f"{rules}, {sample.id}: {label!r}, not {sample.target!r}")
+    if not sample.rank and task.judge(sample, Reply(text=""), rules).score != 0.0:
+        found.empty[rules].add(f"{rules}, {sample.id}")
