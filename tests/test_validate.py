@@ -177,6 +177,18 @@ def test_rules_that_cannot_read_the_right_reply_fail(tmp_path: Path) -> None:
     assert gold.detail == "1 right replies do not score 1"
 
 
+def test_a_copy_may_lose_some_right_replies_but_not_all(tmp_path: Path) -> None:
+    def judge(sample: Sample, reply: Reply) -> Verdict:
+        right = reply.text == sample.target and sample.id not in lost
+        return Verdict(reply.text, float(right), "ok" if right else "unparsed")
+
+    task = with_judge(write_task(tmp_path), judge, "another harness")
+    lost = {"q4"}
+    assert check(validate(task, tmp_path), "gold").outcome == "warned"
+    lost = {f"q{number}" for number in range(40)}
+    assert check(validate(task, tmp_path), "gold").outcome == "failed"
+
+
 @pytest.mark.parametrize(("source", "outcome"), [("", "failed"), ("another harness", "warned")])
 def test_rules_that_accept_anything_fail_unless_they_are_copies(
     tmp_path: Path, source: str, outcome: str
