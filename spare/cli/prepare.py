@@ -36,11 +36,11 @@ def run(arguments: argparse.Namespace) -> int:
             on_progress=_progress(),
         )
         ok &= done.ok or arguments.dry_run
-        _print(done, arguments.data)
+        _print(name, done, arguments.data)
     return 0 if ok else 1
 
 
-def _print(done: Prepared, data: str) -> None:
+def _print(name: str, done: Prepared, data: str) -> None:
     state = "ready" if done.ok else "NOT READY"
     free = f"{done.free / 1e9:,.0f} GB"
     print(f"{done.task}: {state}. Licence: {done.licence}. Free on this disk: {free}.")
@@ -54,7 +54,7 @@ def _print(done: Prepared, data: str) -> None:
     for line in lines:
         print(textwrap.fill(line, 100, initial_indent="  ", subsequent_indent=" " * 11))
     if not done.ok and done.report and done.report.samples:
-        print(f"  `spare validate {done.task} --data {data}` says more.")
+        print(f"  `spare validate {name} --data {data}` says more.")
 
 
 def _wanted(wanted: Wanted) -> str:

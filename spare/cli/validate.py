@@ -6,6 +6,9 @@ import argparse
 import sys
 from collections.abc import Callable
 
+SHOWN = 10
+"""Items that a check prints; the Python function returns more."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("tasks", nargs="+", help="tasks and suites; see `spare tasks`")
@@ -31,8 +34,10 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"{report.task} {report.split}: {'good' if report.ok else 'NOT GOOD'}")
         for check in report.checks:
             print(f"  {check.outcome:<7} {check.name}: {check.detail}")
-            for item in check.items:
+            for item in check.items[:SHOWN]:
                 print(f"          {item}")
+            if len(check.items) > SHOWN:
+                print(f"          and {len(check.items) - SHOWN:,} more")
     return 0 if ok else 1
 
 

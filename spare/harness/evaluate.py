@@ -112,6 +112,12 @@ def _names(tasks: str | Sequence[str | Task]) -> Sequence[str | Task]:
 
 def _check_choices(tasks: Sequence[Task], **choices: Choice) -> None:
     names = {task.name for task in tasks}
+    for name in names:
+        if sum(task.name == name for task in tasks) > 1:
+            raise SpareError(
+                f"Two of the tasks are called {name}, and a run could not keep them apart; "
+                "rename a file, or use two runs."
+            )
     for option, choice in choices.items():
         unknown = set(choice) - names if not isinstance(choice, str) else set()
         if unknown:

@@ -296,7 +296,7 @@ def _sources(part: str) -> tuple[Source, ...]:
         Source(
             about="photographs (6,259 of COCO 2017), from the authors",
             url="https://www.dropbox.com/s/0s3bj25s62crjh2/vsr_images.zip",
-            folder="vsr/images",
+            folder="vsr",
         ),
         Source(
             about="or all of COCO 2017: train",

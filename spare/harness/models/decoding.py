@@ -102,8 +102,10 @@ class Decoder:
                 inputs = self._branch(branchings)
             else:
                 inputs = self._stack([_line(row) for row in rows]) | self._pictures(rows)
-            return self._rank(rows, inputs) if rows[0].prompt.request.rank else self._write(
-                rows, inputs
+            return (
+                self._rank(rows, inputs)
+                if rows[0].prompt.request.rank
+                else self._write(rows, inputs)
             )
 
     def _branch(self, branchings: Sequence[Branching]) -> dict[str, Any]:
@@ -161,7 +163,9 @@ class Decoder:
         for row in rows:
             for name, value in row.prompt.pictures.items():
                 found.setdefault(name, []).append(value)
-        stacked = {name: torch.cat(values).to(self.network.device) for name, values in found.items()}
+        stacked = {
+            name: torch.cat(values).to(self.network.device) for name, values in found.items()
+        }
         return {
             name: value.to(self.network.dtype) if value.is_floating_point() else value
             for name, value in stacked.items()
@@ -257,7 +261,9 @@ def _line(row: Row) -> dict[str, torch.Tensor]:
     if (option := row.option) is not None:
         for name, value in line.items():
             # An option is text (type 0), and seen (mask 1).
-            more = option if name == "input_ids" else torch.full_like(option, name == "attention_mask")
+            more = (
+                option if name == "input_ids" else torch.full_like(option, name == "attention_mask")
+            )
             line[name] = torch.cat([value, more.to(value.dtype)])
     return line
 

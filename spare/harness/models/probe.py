@@ -106,9 +106,7 @@ def _has_plain_cache(decoder: Decoder) -> bool:
     return bool(layers) and all(type(layer) is DynamicLayer for layer in layers)
 
 
-def _prompts(
-    preparer: Preparer, image: PIL.Image.Image, questions: Sequence[str]
-) -> list[Prompt]:
+def _prompts(preparer: Preparer, image: PIL.Image.Image, questions: Sequence[str]) -> list[Prompt]:
     picture = Picture(Path("probe"), "probe")  # stands for `image`, and is never opened
     prompts = preparer.prompts(
         [
@@ -129,4 +127,6 @@ def _picture(side: int) -> PIL.Image.Image:
 
     ramp = PIL.Image.linear_gradient("L").resize((side, side))
     turned = ramp.transpose(PIL.Image.Transpose.ROTATE_90)
-    return PIL.Image.merge("RGB", (ramp, turned, PIL.Image.radial_gradient("L").resize((side, side))))
+    return PIL.Image.merge(
+        "RGB", (ramp, turned, PIL.Image.radial_gradient("L").resize((side, side)))
+    )

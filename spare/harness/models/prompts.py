@@ -136,7 +136,10 @@ class Preparer:
             aligned,
             pictures,
             options if request.rank else {},
-            max((i for i, t in enumerate(tokens[0].tolist()) if t in self.picture_tokens), default=-1),
+            max(
+                (i for i, t in enumerate(tokens[0].tolist()) if t in self.picture_tokens),
+                default=-1,
+            ),
         )
         if prompt.tokens + prompt.longest_reply > self.context:
             return Prompt(
