@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from spare.errors import SpareError
 from spare.harness.run import Run, Score
 from spare.harness.statistics import Estimate, estimate
-from spare.tasks import load_task
+from spare.relations import RELATION_CLASS
+from spare.tasks import load_summary
 from spare.tasks.types import Judged, Metric
 
 
@@ -60,11 +61,14 @@ def breakdown(run: Run, by: Sequence[str]) -> Iterator[Slice]:
 
 
 def _slice(score: Score, values: tuple[str, ...], judged: list[Judged]) -> Slice:
-    task = load_task(score.task)
-    metrics = {metric.name: metric for metric in task.summarise(judged, score.rules)}
+    summarise = load_summary(score.task)
+    metrics = {metric.name: metric for metric in summarise(judged, score.rules)}
     metric = metrics.get(score.breakdown, Metric(score.breakdown))
     statuses = Counter(one.verdict.status for one in judged)
-    classes = {one.tags.get("class", "") for one in judged}
+    classes = {
+        one.tags.get("class") or RELATION_CLASS.get(one.tags.get("relation", ""), "")
+        for one in judged
+    }
     return Slice(
         score=score,
         values=values,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import importlib
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -19,7 +19,7 @@ from spare.errors import SpareError
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
-    from spare.tasks.types import Task
+    from spare.tasks.types import Judged, Metric, Task
 
 
 class Listed(NamedTuple):
@@ -148,6 +148,18 @@ def load_task(name: str) -> Task:
     near = difflib.get_close_matches(name, [*LISTED, *foreign_tasks(), *SUITES], n=1)
     hint = f" Did you mean {near[0]}?" if near else ""
     raise SpareError(f"There is no task {name!r}.{hint} `spare tasks` lists them.")
+
+
+def load_summary(name: str) -> Callable[[Iterable[Judged], str], list[Metric]]:
+    """How the verdicts on the task called `name` become metrics.
+
+    Finished runs need no more of a task, and the file behind a custom one may be gone by then.
+    """
+    if name.startswith("custom:"):
+        from spare.tasks.custom import summarise
+
+        return summarise
+    return load_task(name).summarise
 
 
 def expand(names: str) -> list[str]:

@@ -104,7 +104,7 @@ def custom_task(file: str) -> Task:
         rules={name: RULES[name] for name in prompts[0].rules},
         locate=partial(_locate, path),
         read=_read,
-        summarise=_summarise,
+        summarise=summarise,
     )
 
 
@@ -421,7 +421,7 @@ RULES = {
 }
 
 
-def _summarise(judged: Iterable[Judged], rules: str) -> list[Metric]:
+def summarise(judged: Iterable[Judged], rules: str) -> list[Metric]:
     accuracy, whole = Metric("accuracy"), Metric("group_accuracy")
     groups: dict[str, tuple[float, str]] = {}
     for one in judged:
