@@ -118,3 +118,31 @@ def test_ninety_five_per_cent_of_intervals_hold_the_truth(
         assert result.high is not None
         held += result.low <= 100 * share <= result.high
     assert 0.93 <= held / rounds <= 0.97
+
+
+def test_macro_intervals_stay_inside_and_hold_the_truth() -> None:
+    generator = random.Random(1)
+    rates = (0.98, 0.97, 0.99, 0.95)
+    truth = 100 * sum(rates) / len(rates)
+    held = 0
+    for _ in range(1000):
+        metric = Metric("macro")
+        for stratum, rate in enumerate(rates):
+            for number in range(30):
+                right = float(generator.random() < rate)
+                metric.add(right, cluster=f"{stratum}-{number}", stratum=str(stratum))
+        result = estimate(metric)
+        assert result.low is not None
+        assert result.high is not None
+        assert 0.0 <= result.low <= result.value <= result.high <= 100.0
+        held += result.low <= truth <= result.high
+    assert 0.93 <= held / 1000 <= 0.98
+
+
+def test_clusters_that_are_all_alike_leave_a_width() -> None:
+    """Rounding once made an effective sample of 10^28 of two clusters."""
+    values = [(float(number == 0), cluster) for cluster in "ab" for number in range(49)]
+    result = estimate(metric_of(values))
+    assert result.low is not None
+    assert result.high is not None
+    assert result.high - result.low > 1.0

@@ -57,8 +57,8 @@ def estimate(metric: Metric) -> Estimate:
     stderr = math.sqrt(variance)
     quantile = float(stdtrit(clusters - 1, 0.975))
     ratio = value / metric.scale
-    if len(metric.strata) == 1 and _is_proportion(metric):
-        low, high = _wilson(ratio, variance, clusters, quantile)
+    if not metric.total and _is_proportion(metric):
+        low, high = _wilson(ratio, variance, metric.n, clusters, quantile)
     else:
         low, high = ratio - quantile * stderr, ratio + quantile * stderr
     scale = metric.scale
@@ -73,10 +73,15 @@ def _is_proportion(metric: Metric) -> bool:
     )
 
 
-def _wilson(ratio: float, variance: float, clusters: int, quantile: float) -> tuple[float, float]:
-    # The effective sample size is how many independent draws would have this variance
-    # (Korn and Graubard 1998); with no variance at all it is the number of clusters.
-    size = ratio * (1.0 - ratio) / variance if variance > 0.0 else float(clusters)
+def _wilson(
+    ratio: float, variance: float, units: int, clusters: int, quantile: float
+) -> tuple[float, float]:
+    # The effective sample size is how many independent draws would have this variance (Korn and
+    # Graubard 1998), at most as many as there are. Without any variance it is the number of
+    # clusters; what rounding leaves of none is none.
+    size = float(clusters)
+    if variance > 1e-20:
+        size = min(ratio * (1.0 - ratio) / variance, float(units))
     square = quantile * quantile / size
     centre = (ratio + square / 2.0) / (1.0 + square)
     half = math.sqrt(ratio * (1.0 - ratio) * square + square * square / 4.0) / (1.0 + square)
