@@ -99,7 +99,7 @@ class Picture:
             raise PictureError(
                 f"Picture {self.name} is missing: {self.path} does not exist."
             ) from None
-        except (OSError, ValueError, LookupError, csv.Error) as error:
+        except (OSError, ValueError, TypeError, LookupError, csv.Error) as error:
             raise PictureError(
                 f"Picture {self.name} cannot be read from {self.path}: {_said(error)}."
             ) from None

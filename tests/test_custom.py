@@ -321,7 +321,7 @@ def test_evaluated_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert (score.task, score.samples, score.published) == ("custom:mine", 4, 4)
     assert score.metrics["accuracy"]["value"] == 25.0
     (entry,) = run.manifest["evaluations"]
-    assert list(entry["annotations"]) == ["mine.jsonl"]
+    assert list(entry["annotations"]) == [str(tmp_path / "mine.jsonl")]
 
 
 # Mistakes get a sentence

@@ -53,7 +53,7 @@ def read(files: Files, split: str, prompt: Prompt) -> Iterator[Sample]:
         yield Sample(
             id=row.text("id"),
             parts=(find_picture(files.pictures, row.text("image"), row), f"{prompt.name}?"),
-            target="A",
+            target=row.values.get("target", "A"),
             options={"A": "left", "B": "right"},
             tags={"relation": "left" if int(row.text("id")) % 2 else "right"},
             group=row.text("group"),
@@ -196,8 +196,10 @@ def test_killed_at_random_moments_nothing_is_lost_or_doubled(data: Path, tmp_pat
     for _ in range(25):
         child = os.fork()
         if child == 0:
-            evaluate(Engine(seconds=0.004), [make_task()], data=data, out=out)
-            os._exit(0)
+            try:
+                evaluate(Engine(seconds=0.004), [make_task()], data=data, out=out)
+            finally:
+                os._exit(0)  # never back into the tests
         time.sleep(moments.uniform(0.0, 0.12))
         os.kill(child, signal.SIGKILL)
         _, status = os.waitpid(child, 0)
@@ -348,9 +350,14 @@ def test_manifest_names_what_could_change_a_score(data: Path, tmp_path: Path) ->
     assert run.manifest["model"] == {"weights": "w"}
     (entry,) = run.manifest["evaluations"]
     digest = hashlib.sha256((data / "questions.jsonl").read_bytes()).hexdigest()
-    assert entry["annotations"] == {"questions.jsonl": digest}
+    assert entry["annotations"] == {str(data / "questions.jsonl"): digest}
     assert (entry["task"], entry["version"], entry["prompt"]) == ("toy", 1, "short")
-    assert run.manifest["environment"]["packages"]["pillow"]
+    (call,) = run.manifest["calls"]
+    assert call["environment"]["packages"]["pillow"]
+    assert (call["task"], call["asked"]) == ("toy", SIZE)
+    # A call that asks nothing made nothing, and leaves no trace.
+    again = evaluate(Engine(), [make_task()], data=data, out=tmp_path / "run")
+    assert again.manifest["calls"] == [call]
 
 
 def test_a_lazy_group_is_given_up_only_when_it_failed_under_every_rule_set(
@@ -366,3 +373,109 @@ def test_a_lazy_group_is_given_up_only_when_it_failed_under_every_rule_set(
     full = evaluate(Engine(), [task], data=data, out=tmp_path / "b", rules="all")
     assert run.scores == full.scores
     assert [score.rules for score in run.scores] == ["strict", "lax"]
+
+
+def relabel(data: Path, target: str) -> None:
+    """Another truth for the same questions."""
+    rows = [json.loads(line) for line in (data / "questions.jsonl").read_text().splitlines()]
+    text = "".join(json.dumps({**row, "target": target}) + "\n" for row in rows)
+    (data / "questions.jsonl").write_text(text)
+
+
+def test_files_that_change_meanwhile_are_found_out(data: Path, tmp_path: Path) -> None:
+    """Samples are read again for scoring, and must be those that were asked."""
+    questions = data / "questions.jsonl"
+    whole = questions.read_text().splitlines(keepends=True)
+    for changed in (whole[::-1], whole[:-1], [*whole, whole[0].replace('"0"', '"99"', 1)]):
+        out = tmp_path / f"run{len(changed)}{changed[0][:9]}".replace('"', "")
+        questions.write_text("".join(whole))
+
+        class Changing(Engine):
+            def flush(self, waiting: list[Request]) -> Iterator[Response]:
+                if len(self.asked) > 20:
+                    questions.write_text("".join(changed))  # noqa: B023
+                return super().flush(waiting)
+
+        with pytest.raises(SpareError, match="changed while its questions were being asked"):
+            evaluate(Changing(), [make_task()], data=data, out=out)
+        assert runs.load_run(out).scores == []
+        again = evaluate(Engine(), [make_task()], data=data, out=out)
+        fresh = evaluate(Engine(), [make_task()], data=data, out=out.with_suffix(".fresh"))
+        assert again.scores == fresh.scores
+
+
+def test_corrected_labels_need_no_new_replies(data: Path, tmp_path: Path) -> None:
+    for target in "AB":
+        relabel(data, target)
+        for lazy in (True, False):
+            kind = "lazy" if lazy else "full"
+            engine = Engine()
+            run = evaluate(engine, [make_task()], data=data, out=tmp_path / kind, lazy_groups=lazy)
+            fresh = tmp_path / f"fresh-{kind}-{target}"
+            expected = evaluate(Engine(), [make_task()], data=data, out=fresh, lazy_groups=lazy)
+            assert run.scores[0].metrics["whole"] == expected.scores[0].metrics["whole"]
+            assert target == "A" or lazy or not engine.asked
+
+
+def test_interrupted_again_no_old_figures_stand(data: Path, tmp_path: Path) -> None:
+    from PIL import Image
+
+    out = tmp_path / "run"
+    evaluate(Engine(), [make_task()], data=data, out=out)
+    Image.new("RGB", (8, 8), (255, 0, 0)).save(data / "8.png")
+
+    class Stopped(Engine):
+        def flush(self, waiting: list[Request]) -> Iterator[Response]:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(Stopped(), [make_task()], data=data, out=out)
+    run = runs.load_run(out)
+    assert (run.scores, run.unfinished) == ([], ["toy"])
+
+
+def test_no_score_is_lost_to_another_call(data: Path, tmp_path: Path) -> None:
+    lax = Rules("lax", "", lambda sample, reply: Verdict(reply.text, 1.0, "ok"))
+    prompt = Prompt("short", "", ("strict", "lax"))
+    task = dataclasses.replace(
+        make_task(), prompts={"short": prompt}, rules={**make_task().rules, "lax": lax}
+    )
+    out = tmp_path / "run"
+    evaluate(Engine(), [task], data=data, out=out, rules="strict")
+    run = evaluate(Engine(), [task], data=data, out=out, rules="lax")
+    assert {score.rules for score in run.scores} == {"strict", "lax"}
+    with pytest.raises(SpareError, match=r"--limit 5 would replace it"):
+        evaluate(Engine(), [task], data=data, out=out, limit=5)
+    other = write_data(tmp_path / "other")
+    relabel(other, "B")
+    with pytest.raises(SpareError, match="holds something else"):
+        evaluate(Engine(), [task], data=other, out=out)
+
+
+def test_damaged_verdicts_are_written_anew(data: Path, tmp_path: Path) -> None:
+    tasks = [make_task("one"), make_task("two")]
+    run = evaluate(Engine(), tasks, data=data, out=tmp_path / "run")
+    before = outcome(run.path)
+    (run.path / "verdicts.strict.jsonl").write_text("{")
+    engine = Engine()
+    half = evaluate(engine, tasks[1:], data=data, out=run.path)
+    assert half.unfinished == ["one"]
+    evaluate(engine, tasks, data=data, out=run.path)
+    assert engine.asked == []
+    assert outcome(run.path) == before
+
+
+def test_what_a_baseline_learnt_is_part_of_it(data: Path, tmp_path: Path) -> None:
+    """A favourite learnt from other samples is another reply."""
+    from spare.harness.models import load_model
+
+    relabel(data, "B")
+    questions = data / "questions.jsonl"
+    first = questions.read_text().splitlines(keepends=True)
+    relabel(data, "A")
+    questions.write_text("".join(first[:10]) + "".join(questions.read_text().splitlines(True)[10:]))
+    out = tmp_path / "run"
+    evaluate(load_model("majority"), [make_task()], data=data, out=out, limit=10)
+    run = evaluate(load_model("majority"), [make_task()], data=data, out=out)
+    expected = 100 * (SIZE - 10) / SIZE
+    assert run.scores[0].metrics["accuracy"]["value"] == pytest.approx(expected)

@@ -63,11 +63,12 @@ def test_scores_stand_with_what_they_belong_to(
 
 def test_json_is_the_scores(run: spare.Run, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["show", str(run.path), "--json"]) == 0
-    rows = json.loads(capsys.readouterr().out)
-    assert [row["metrics"] for row in rows] == [score.metrics for score in run.scores]
+    shown = json.loads(capsys.readouterr().out)
+    assert [row["metrics"] for row in shown["scores"]] == [score.metrics for score in run.scores]
+    assert shown["unfinished"] == []
     assert main(["show", str(run.path), "--by", "relation", "--json"]) == 0
-    rows = json.loads(capsys.readouterr().out)
-    assert sum(row["samples"] for row in rows) == sum(score.samples for score in run.scores)
+    slices = json.loads(capsys.readouterr().out)["slices"]
+    assert sum(part["samples"] for part in slices) == sum(score.samples for score in run.scores)
 
 
 def test_a_custom_run_is_shown_without_its_file(tmp_path: Path) -> None:
@@ -84,8 +85,33 @@ def test_a_custom_run_is_shown_without_its_file(tmp_path: Path) -> None:
 
 
 def test_an_unfinished_run_says_so(run: spare.Run, capsys: pytest.CaptureFixture[str]) -> None:
-    manifest = json.loads((run.path / "manifest.json").read_text())
-    del manifest["finished"]
-    (run.path / "manifest.json").write_text(json.dumps(manifest))
+    scores = json.loads((run.path / "scores.json").read_text())["scores"]
+    (run.path / "scores.json").write_text(json.dumps({"scores": scores[:1]}))
     assert main(["show", str(run.path)]) == 0
-    assert "This run is unfinished" in capsys.readouterr().out
+    assert "Unfinished: vsr_zeroshot; the same `spare eval` goes on" in capsys.readouterr().out
+    assert main(["show", str(run.path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["unfinished"] == ["vsr_zeroshot"]
+
+
+def test_tags_that_look_like_markup_are_shown_as_they_are(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "mine.jsonl"
+    rows = [
+        {"id": str(number), "question": "Is it left?", "answer": "yes", "room": room}
+        for number, room in enumerate(("[/x] b", "[red]"))
+    ]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    spare.evaluate("random", f"custom:{file}", data=tmp_path, out=tmp_path / "run")
+    assert main(["show", str(tmp_path / "run"), "--by", "room"]) == 0
+    printed = capsys.readouterr().out
+    assert "[/x] b" in printed
+    assert "[red]" in printed
+
+
+def test_scores_of_another_version_are_not_broken_down(run: spare.Run) -> None:
+    scores = json.loads((run.path / "scores.json").read_text())
+    scores["scores"][0]["version"] = 99
+    (run.path / "scores.json").write_text(json.dumps(scores))
+    with pytest.raises(spare.SpareError, match="scored as version 99, and this program has 1"):
+        list(breakdown(spare.load_run(run.path), ["relation"]))

@@ -1,6 +1,9 @@
 """The run directory survives whatever happens to it."""
 
+import contextlib
 import json
+import subprocess
+from collections import deque
 from pathlib import Path
 
 import pytest
@@ -42,7 +45,7 @@ samples = st.builds(
 
 
 @given(samples, replies)
-def test_a_line_gives_back_the_sample_and_the_reply(
+def test_a_line_holds_the_sample_and_the_reply(
     tmp_path_factory: pytest.TempPathFactory, sample: Sample, reply: Reply
 ) -> None:
     path = tmp_path_factory.mktemp("log") / "replies.jsonl"
@@ -50,7 +53,10 @@ def test_a_line_gives_back_the_sample_and_the_reply(
     log.append(runs.reply_line("k", PLACE, sample, {}, reply))
     log.close()
     ((_, line),) = runs.read_log(path)
-    assert runs.sample_and_reply(line) == (sample, reply)
+    assert runs.reply_of(line) == reply
+    for name in ("id", "target", "options", "rank", "tags", "group", "cluster"):
+        assert line[name] == getattr(sample, name)
+    assert tuple(line["parts"]) == sample.parts
 
 
 def lines_of(path: Path) -> list[str]:
@@ -71,7 +77,7 @@ def test_a_torn_last_line_is_dropped_wherever_it_is_cut(tmp_path: Path) -> None:
         log = runs.ReplyLog(path)
         log.append({"key": "new"})
         log.close()
-        assert lines_of(path) == ["a", "b", "c"][:kept] + ["new"]
+        assert lines_of(path) == [*"abc"[:kept], "new"]
 
 
 def test_a_torn_line_longer_than_a_block_is_dropped(tmp_path: Path) -> None:
@@ -90,17 +96,33 @@ def test_damage_in_the_middle_costs_its_own_line(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_is_a_sentence(tmp_path: Path) -> None:
-    path = tmp_path / "replies.jsonl"
-    path.symlink_to("/dev/full")
-    log = runs.ReplyLog(path)
-    with pytest.raises(SpareError, match=r"disk is full.*run the same command again"):
-        log.append({"key": "a"})
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "none", str(disk)]
+    if subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("a small disk can be mounted by root only")
+    try:
+        log = runs.ReplyLog(disk / "replies.jsonl")
+        lines = ({"key": str(number), "text": "x" * 100} for number in range(2000))
+        with pytest.raises(SpareError, match=r"disk is full.*run the same command again"):
+            deque(map(log.append, lines), maxlen=0)
+        log.close()
+        kept = lines_of(disk / "replies.jsonl")
+        assert kept == [str(number) for number in range(len(kept))]
+        assert len(kept) > 100
+        with pytest.raises(SpareError, match="disk is full"):
+            runs.write_json(disk / "scores.json", {"scores": ["x" * 100_000]})
+        (disk / "replies.jsonl").unlink()
+        runs.write_json(disk / "scores.json", {"scores": []})
+        assert [path.name for path in disk.iterdir()] == ["scores.json"]
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
 
 
 def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
     path = tmp_path / "scores.json"
     runs.write_json(path, {"scores": [1]})
-    with pytest.raises(KeyboardInterrupt), runs.replaced(path) as file:
+    with contextlib.suppress(KeyboardInterrupt), runs.replaced(path) as file:
         file.write("half")
         raise KeyboardInterrupt
     assert runs.read_json(path) == {"scores": [1]}
@@ -133,6 +155,10 @@ def test_a_key_is_the_content(tmp_path: Path) -> None:
         runs.reply_key("m", "t", Sample("2", sample.parts, "A"), digests, 16),
         runs.reply_key("m", "t", Sample("1", ("Where?", picture), "A"), digests, 16),
         runs.reply_key("m", "t", Sample("1", sample.parts, "A", sample.options, True), digests, 16),
+        # Likelihoods are kept by label, so labels that change places are another question.
+        runs.reply_key(
+            "m", "t", Sample("1", sample.parts, "A", {"B": "left", "A": "right"}, True), digests, 16
+        ),
     ]
     assert len({key, *others}) == len(others) + 1
 
@@ -144,5 +170,14 @@ def test_what_is_no_run_is_said_so(tmp_path: Path) -> None:
     with pytest.raises(SpareError, match="update spare"):
         runs.load_run(tmp_path)
     (tmp_path / "manifest.json").write_text("{")
-    with pytest.raises(SpareError, match="damaged"):
-        runs.load_run(tmp_path)
+    for damage in ("{", "[1]", "{}", '{"format": 1, "model": 3}'):
+        (tmp_path / "manifest.json").write_text(damage)
+        with pytest.raises(SpareError, match=r"manifest.json is damaged.*another --out"):
+            runs.load_run(tmp_path)
+    runs.write_json(
+        tmp_path / "manifest.json", {"format": runs.FORMAT, "model": {}, "evaluations": []}
+    )
+    for damage in ("{", "[]", '{"scores": [{"task": "t"}]}'):
+        (tmp_path / "scores.json").write_text(damage)
+        with pytest.raises(SpareError, match=r"scores.json is damaged; delete it"):
+            runs.load_run(tmp_path)

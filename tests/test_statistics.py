@@ -38,9 +38,7 @@ def test_interval_is_wilsons_for_many_independent_samples() -> None:
 def test_copies_of_a_sample_add_no_certainty() -> None:
     once = [(float(i % 3 == 0), str(i)) for i in range(60)]
     four_times = [(value, cluster) for value, cluster in once for _ in range(4)]
-    assert estimate(metric_of(four_times)).stderr == pytest.approx(
-        estimate(metric_of(once)).stderr
-    )
+    assert estimate(metric_of(four_times)).stderr == pytest.approx(estimate(metric_of(once)).stderr)
 
 
 def test_all_right_is_not_certain() -> None:

@@ -1,7 +1,8 @@
 """The command `spare`: one thin file per verb that parses, calls and prints.
 
 Exit codes: 0 done; 1 done, but something is wrong with the data or some samples failed; 2 the
-request cannot be met (the message says why); 130 stopped by Ctrl-C.
+request cannot be met (the message says why); 130 stopped by Ctrl-C; 141 the reader of the output
+has gone.
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ VERBS = {
     "show": "the scores of a run, also by relation or any other tag",
     "demo": "the whole thing offline, on rendered scenes and a tiny model",
 }
+
+GO_ON = ("prepare", "eval", "demo")
+"""Verbs that go on where they were stopped."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -48,11 +52,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"spare: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("spare: stopped; the same command goes on from here.", file=sys.stderr)
+        hint = "; the same command goes on from here" if arguments.verb in GO_ON else ""
+        print(f"spare: stopped{hint}.", file=sys.stderr)
         return 130
     except BrokenPipeError:
         # The reader of our output has gone (`spare tasks | head`). Python would write what is
         # left at exit, and complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return 141
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        print(f"spare: the output cannot be written: {error.strerror}.", file=sys.stderr)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 2
     return code

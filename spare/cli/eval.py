@@ -111,13 +111,13 @@ def progress() -> Iterator[Callable[[Event], None]]:
 
     bars: dict[str, TaskID] = {}
     with Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=20),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TextColumn("ETA"),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[state]}"),
+        TextColumn("{task.fields[state]}", markup=False),
         console=Console(stderr=True),
     ) as bar:
 
@@ -143,6 +143,11 @@ class _Lines:
         self.printed = time.monotonic()
 
     def show(self, event: Event) -> None:
+        # Whoever read our progress may have gone (`2>&1 | head`); the run goes on.
+        with contextlib.suppress(BrokenPipeError):
+            self._show(event)
+
+    def _show(self, event: Event) -> None:
         if isinstance(event, str):
             print(event, file=sys.stderr, flush=True)
         elif time.monotonic() - self.printed > self.SECONDS or event.done == event.total:
@@ -157,7 +162,7 @@ class _Lines:
 
 
 def _state(event: Progress) -> str:
-    judged = max(event.judged, 1)
+    judged = max(event.done, 1)
     parts = [f"{event.pace:.1f}/s", f"score {100 * event.score / judged:.1f} %"]
     parts.append(f"unread {100 * event.unread / judged:.1f} %")
     if event.errors:

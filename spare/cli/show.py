@@ -5,6 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from spare.leaderboards.breakdown import Slice
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,11 +28,12 @@ def run(arguments: argparse.Namespace) -> int:
     by = [tag.strip() for tag in arguments.by.split(",") if tag.strip()]
     if arguments.json:
         rows = (
-            [_row(by, asdict(part)) for part in breakdown(run, by)]
+            [_row(by, part) for part in breakdown(run, by)]
             if by
             else [asdict(score) for score in run.scores]
         )
-        print(json.dumps(rows, indent=2))
+        shown = {"run": str(run.path), "unfinished": run.unfinished}
+        print(json.dumps({**shown, "slices" if by else "scores": rows}, indent=2))
     elif by:
         print_breakdown(run, by)
     else:
@@ -36,10 +41,12 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _row(by: list[str], part: dict[str, object]) -> dict[str, object]:
-    score = part.pop("score")
-    values = part.pop("values")
-    assert isinstance(score, dict)
-    assert isinstance(values, tuple)
+def _row(by: list[str], part: Slice) -> dict[str, object]:
+    """A slice as JSON: what it belongs to, the tags, the figures (null where there are none)."""
     names = ("task", "version", "split", "layout", "prompt", "rules", "breakdown")
-    return {name: score[name] for name in names} | dict(zip(by, values, strict=True)) | part
+    row: dict[str, object] = {name: getattr(part.score, name) for name in names}
+    row["tags"] = dict(zip(by, part.values, strict=True))
+    row["class"] = part.relation_class
+    figures = asdict(part.estimate)
+    row["estimate"] = {name: None if one != one else one for name, one in figures.items()}
+    return row | {name: getattr(part, name) for name in ("samples", "asked", "unread", "errors")}

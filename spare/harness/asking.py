@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
+import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from spare.errors import PictureError, SpareError
+from spare.errors import DataError, PictureError, SpareError
 from spare.harness import run as runs
 from spare.harness.models.types import Model, Request
 from spare.images import Picture
@@ -22,8 +23,7 @@ class Progress:
 
     Attributes:
         task: its name; total: samples; done: replies on disk; before: how many were there at first.
-        judged: replies judged so far, and of those the sum of their scores, and how many were
-            unread or errors.
+        score: sum of the scores of the replies that are there; unread, errors: how many are.
         started: `time.monotonic()` when the asking began; 0 before.
     """
 
@@ -31,7 +31,6 @@ class Progress:
     total: int
     before: int = 0
     done: int = 0
-    judged: int = 0
     score: float = 0.0
     unread: int = 0
     errors: int = 0
@@ -40,7 +39,6 @@ class Progress:
     def count(self, verdict: Verdict) -> None:
         """Take one more reply into account."""
         self.done += 1
-        self.judged += 1
         self.score += verdict.score
         self.errors += verdict.status == "error"
         self.unread += verdict.status in ("ambiguous", "empty", "unparsed")
@@ -61,6 +59,8 @@ class Evaluation:
     """One task under one prompt: what is asked, and which replies belong to it.
 
     Attributes:
+        annotations: path -> SHA-256 of the files with the questions, as they were first read.
+        fingerprint: digest of the model's identity, and of what it studied for this task.
         keys: the reply key of every sample in the benchmark's order; "" where it is not known yet.
     """
 
@@ -70,6 +70,8 @@ class Evaluation:
     prompt: Prompt
     rules: tuple[Rules, ...]
     limit: int | None
+    annotations: dict[Path, str] = field(default_factory=dict)
+    fingerprint: str = ""
     keys: list[str] = field(default_factory=list)
 
     @property
@@ -77,62 +79,70 @@ class Evaluation:
         """What names this evaluation in the lines and rows of a run."""
         return {"task": self.task.name, "split": self.split, "prompt": self.prompt.name}
 
+    def all_samples(self) -> Iterator[Sample]:
+        """The samples of the whole split, from the files, lazily."""
+        return self.task.read(self.files, self.split, self.prompt)
+
     def samples(self) -> Iterator[Sample]:
-        """The samples, from the files, lazily."""
-        samples = self.task.read(self.files, self.split, self.prompt)
-        return itertools.islice(samples, self.limit)
+        """The samples up to the limit, and never more than were counted."""
+        return itertools.islice(self.all_samples(), len(self.keys) or self.limit)
 
     def count_samples(self) -> None:
         """Read the annotations once: torn files and duplicate ids come out before a model is
         loaded."""
+        self.annotations = {path: _file_digest(path) for path in self.files.annotations}
+        where = ", ".join(map(str, self.files.annotations))
         seen: set[str] = set()
         for sample in self.samples():
             if sample.id in seen:
                 raise SpareError(
-                    f"Task {self.task.name} has two samples called {sample.id!r} in "
-                    f"{', '.join(map(str, self.files.annotations))}; remove one of them."
+                    f"Task {self.task.name} has two samples called {sample.id!r} in {where}; "
+                    "remove one of them."
                 )
             seen.add(sample.id)
         if not seen:
-            raise SpareError(
-                f"Task {self.task.name} has no samples in "
-                f"{', '.join(map(str, self.files.annotations))}."
-            )
+            raise SpareError(f"Task {self.task.name} has no samples in {where}.")
         self.keys = [""] * len(seen)
 
+    def check_unchanged(self) -> None:
+        """Samples are read several times, and a reply belongs to the sample at its place."""
+        for path, digest in self.annotations.items():
+            if _file_digest(path) != digest:
+                raise DataError(
+                    "the file changed while its questions were being asked",
+                    path,
+                    remedy="Run the same command again; replies that still fit are used again.",
+                )
 
-def find_replies(out: Path, model: Model, evaluations: Iterable[Evaluation]) -> list[Progress]:
-    """Fill in the keys of evaluations that have replies on disk, and count the replies that fit."""
-    stored = {
-        line["key"] for _, line in runs.read_log(out / "replies.jsonl") if "error" not in line
-    }
-    tasks = {line["task"] for _, line in runs.read_log(out / "replies.jsonl")} if stored else set()
-    fingerprint = runs.digest_json(dict(model.identity))
-    found = []
-    for evaluation in evaluations:
-        progress = Progress(evaluation.task.name, len(evaluation.keys))
-        if evaluation.task.name in tasks:
-            for number, sample in enumerate(evaluation.samples()):
-                evaluation.keys[number], _, _ = _key(fingerprint, evaluation, sample)
-                progress.before += evaluation.keys[number] in stored
-        found.append(progress)
-    return found
+    def key(self, sample: Sample) -> tuple[str, dict[Picture, str], str]:
+        """The sample's reply key, the digests of its pictures, and what is wrong with them, if
+        anything."""
+        problem = ""
+        try:
+            digests = runs.picture_digests(sample)
+        except PictureError as error:
+            digests, problem = {}, str(error)
+        key = runs.reply_key(
+            self.fingerprint, self.task.name, sample, digests, self.prompt.max_new_tokens
+        )
+        return key, digests, problem
+
+    def find_replies(self, log: runs.ReplyLog) -> Progress:
+        """Work out the keys, if there is anything that they might fit, and count what fits."""
+        progress = Progress(self.task.name, len(self.keys))
+        if not log.empty:
+            for number, sample in enumerate(self.samples()):
+                self.keys[number], _, _ = self.key(sample)
+                progress.before += self.keys[number] in log
+        return progress
 
 
-def _key(
-    fingerprint: str, evaluation: Evaluation, sample: Sample
-) -> tuple[str, dict[Picture, str], str]:
-    """The sample's reply key, the digests of its pictures, and what is wrong with them, if
-    anything."""
-    problem = ""
+def _file_digest(path: Path) -> str:
     try:
-        digests = runs.picture_digests(sample)
-    except PictureError as error:
-        digests, problem = {}, str(error)
-    key = runs.reply_key(
-        fingerprint, evaluation.task.name, sample, digests, evaluation.prompt.max_new_tokens
-    )
-    return key, digests, problem
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise DataError(f"it cannot be read ({error.strerror})", path) from None
 
 
 def ask(
@@ -146,13 +156,11 @@ def ask(
     """Get a reply for every sample that has none, and write each down the moment it arrives."""
     task, prompt = evaluation.task, evaluation.prompt
     lazy = lazy_groups and task.all_or_nothing
-    fingerprint = runs.digest_json(dict(model.identity))
-    stored: set[str] = set()
     # A group is given up only when it has failed under every rule set that will judge it.
     failed: dict[str, set[str]] = {rules.name: set() for rules in evaluation.rules}
     asked: dict[str, tuple[Sample, dict[Picture, str]]] = {}
-    unreadable: deque[tuple[str, Sample, dict[Picture, str], str]] = deque()
     sizes: dict[str, int] = {}
+    writing = threading.Lock()
 
     def judge(sample: Sample, reply: Reply) -> None:
         verdicts = [task.judge(sample, reply, rules.name) for rules in evaluation.rules]
@@ -162,14 +170,10 @@ def ask(
         progress.count(verdicts[0])
 
     def write(key: str, sample: Sample, digests: dict[Picture, str], reply: Reply) -> None:
-        log.append(runs.reply_line(key, evaluation.place, sample, digests, reply))
-        judge(sample, reply)
-        on_event(progress)
-
-    def write_unreadable() -> None:
-        while unreadable:
-            key, sample, digests, problem = unreadable.popleft()
-            write(key, sample, digests, Reply(error=problem))
+        with writing:
+            log.append(runs.reply_line(key, evaluation.place, sample, digests, reply))
+            judge(sample, reply)
+            on_event(progress)
 
     def requests(turn: int) -> Iterator[Request]:
         # The engine pulls this in a thread of its own, so that digests overlap its compute.
@@ -179,31 +183,27 @@ def ask(
                 place = places[sample.group] = places.get(sample.group, -1) + 1
                 if place != turn or all(sample.group in groups for groups in failed.values()):
                     continue
-            if evaluation.keys[number] in stored:
+            if evaluation.keys[number] in log:
                 continue
-            key, digests, problem = _key(fingerprint, evaluation, sample)
+            key, digests, problem = evaluation.key(sample)
             evaluation.keys[number] = key
             if problem:
-                unreadable.append((key, sample, digests, problem))
+                write(key, sample, digests, Reply(error=problem))
                 continue
             asked[key] = (sample, digests)
             yield Request(key, sample.parts, sample.options, prompt.rank, prompt.max_new_tokens)
         sizes.update(places)
 
     if progress.before:
-        wanted = set(evaluation.keys)
-        for _, line in runs.read_log(log.path):
-            if line["key"] in wanted and line["key"] not in stored and "error" not in line:
-                stored.add(line["key"])
-                judge(*runs.sample_and_reply(line))
+        for key, sample in zip(evaluation.keys, evaluation.samples(), strict=True):
+            if key in log:
+                judge(sample, runs.reply_of(log.line(key)))
     progress.started = time.monotonic()
     on_event(progress)
     turn = 0
     while turn == 0 or turn <= max(sizes.values(), default=0):
         for key, reply in model.answer(requests(turn)):
             write(key, *asked.pop(key), reply)
-            write_unreadable()
-        write_unreadable()
         turn += 1
     if asked:
         raise RuntimeError(f"the engine gave no reply to {len(asked)} of its requests")

@@ -6,8 +6,8 @@ again, and one that belongs to another picture or another prompt is never used.
 
 from __future__ import annotations
 
+import contextlib
 import datetime
-import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -15,11 +15,11 @@ from typing import Any
 
 from spare.errors import SpareError
 from spare.harness import run as runs
-from spare.harness.asking import Evaluation, Event, Progress, ask, find_replies
+from spare.harness.asking import Evaluation, Event, Progress, ask
 from spare.harness.environment import environment
 from spare.harness.models import load_model
 from spare.harness.models.types import Model
-from spare.harness.scoring import score_evaluation
+from spare.harness.scoring import forget_scores, score_evaluation
 from spare.tasks import expand, load_task
 from spare.tasks.types import Task
 
@@ -73,31 +73,34 @@ def evaluate(
             loaded = load_model(model, **engine)
         else:
             loaded = model
-        manifest = _open_manifest(out, loaded)
+        manifest = _open_manifest(out, loaded, evaluations)
         # Before the first reply: replies without a manifest belong to nobody.
         runs.write_json(out / "manifest.json", manifest)
-        before = find_replies(out, loaded, evaluations)
-        asked = sum(len(evaluation.keys) for evaluation in evaluations)
-        there = sum(progress.before for progress in before)
-        on_event(
-            f"{asked:,} questions in {', '.join(one.task.name for one in evaluations)}: "
-            f"{there:,} replies are there, {asked - there:,} are missing."
-        )
-        log = runs.ReplyLog(out / "replies.jsonl")
-        try:
+        with contextlib.closing(runs.ReplyLog(out / "replies.jsonl")) as log:
+            for evaluation in evaluations:
+                studied = _study(loaded, evaluation)
+                identity = {**loaded.identity, **({"studied": studied} if studied else {})}
+                evaluation.fingerprint = runs.digest_json(identity)
+            before = [evaluation.find_replies(log) for evaluation in evaluations]
+            asked = sum(len(evaluation.keys) for evaluation in evaluations)
+            there = sum(progress.before for progress in before)
+            on_event(
+                f"{asked:,} questions in {', '.join(one.task.name for one in evaluations)}: "
+                f"{there:,} replies are there, {asked - there:,} are missing."
+            )
+            call = {"started": _now(), "facts": dict(loaded.facts), "environment": environment()}
             for evaluation, progress in zip(evaluations, before, strict=True):
-                _record(manifest, loaded, evaluation, lazy_groups)
+                _record(manifest, evaluation, lazy_groups)
                 runs.write_json(out / "manifest.json", manifest)
-                study = getattr(loaded, "study", None)
-                if study is not None:
-                    study(evaluation.samples())
-                ask(loaded, evaluation, log, progress, lazy_groups, on_event)
-                manifest["evaluations"][-1] |= _effort(progress)
-                score_evaluation(out, evaluation)
-        finally:
-            log.close()
-        manifest["finished"] = _now()
-        runs.write_json(out / "manifest.json", manifest)
+                _keep_rules(evaluation, forget_scores(out, evaluation.place))
+                evaluation.check_unchanged()
+                _study(loaded, evaluation)
+                try:
+                    ask(loaded, evaluation, log, progress, lazy_groups, on_event)
+                finally:
+                    _note_effort(manifest, call, evaluation, progress)
+                    runs.write_json(out / "manifest.json", manifest)
+                score_evaluation(out, evaluation, log)
     return runs.load_run(out)
 
 
@@ -144,40 +147,89 @@ def _evaluation(
     return Evaluation(task, files, chosen_split, chosen_prompt, chosen_rules, limit)
 
 
+# What a model learns from a benchmark before it answers (baselines do)
+
+
+def _study(model: Model, evaluation: Evaluation) -> str:
+    """Let the model study the whole split, whatever the limit; what it learnt is part of its
+    identity for this task."""
+    study = getattr(model, "study", None)
+    return "" if study is None else str(study(evaluation.all_samples()))
+
+
+def _keep_rules(evaluation: Evaluation, scored: Sequence[str]) -> None:
+    """Judge under the rule sets that have a score already, too: none of them gets lost."""
+    names = [rules.name for rules in evaluation.rules]
+    more = [name for name in evaluation.prompt.rules if name in scored and name not in names]
+    evaluation.rules += tuple(evaluation.task.rules[name] for name in more)
+
+
 # The manifest
 
 
-def _open_manifest(out: Path, model: Model) -> dict[str, Any]:
-    """The manifest of the run that is there, if it is of the same model, or a new one."""
-    path = out / "manifest.json"
+def _open_manifest(out: Path, model: Model, evaluations: Sequence[Evaluation]) -> dict[str, Any]:
+    """The manifest of the run that is there, if it goes on with this call, or a new one."""
     identity = dict(model.identity)
-    if not path.exists():
-        if (out / "replies.jsonl").exists():
+    if not (out / "manifest.json").exists():
+        if any(path.suffix != ".part" for path in out.glob("*.json*")):
             raise SpareError(
-                f"{out} holds replies but no manifest.json that says whose they are; "
-                "choose another --out."
+                f"{out} holds a part of a run but no manifest.json that says whose it is; choose "
+                "another --out."
             )
-        return {"format": runs.FORMAT, "started": _now(), "model": identity, "evaluations": []}
-    manifest: dict[str, Any] = dict(runs.load_run(out).manifest)
-    if manifest["model"] != identity:
-        fields = sorted(set(manifest["model"]) | set(identity))
+        return {
+            "format": runs.FORMAT,
+            "started": _now(),
+            "model": identity,
+            "evaluations": [],
+            "calls": [],
+        }
+    run = runs.load_run(out)
+    known = run.manifest["model"]
+    if known != identity:
         differences = "; ".join(
-            f"{name} was {manifest['model'].get(name, 'absent')}, is {identity.get(name, 'absent')}"
-            for name in fields
-            if manifest["model"].get(name) != identity.get(name)
+            f"{name} was {known.get(name, 'absent')}, is {identity.get(name, 'absent')}"
+            for name in sorted(set(known) | set(identity))
+            if known.get(name) != identity.get(name)
         )
         raise SpareError(
             f"{out} is a run of another model, and a run belongs to one: {differences}. "
             "Choose another --out."
         )
-    manifest.pop("finished", None)
-    return manifest
+    for evaluation in evaluations:
+        _refuse_to_replace(run, evaluation)
+    return dict(run.manifest)
 
 
-def _record(
-    manifest: dict[str, Any], model: Model, evaluation: Evaluation, lazy_groups: bool
-) -> None:
-    """Note in the manifest what is about to be asked, and by which program on which machine."""
+def _refuse_to_replace(run: runs.Run, evaluation: Evaluation) -> None:
+    """A call may complete or bring up to date what stands in a run, not put something else in its
+    place."""
+    place = evaluation.place
+    for score in run.scores:
+        if (
+            (score.task, score.split, score.prompt) == tuple(place.values())
+            and evaluation.limit is not None
+            and score.samples > len(evaluation.keys)
+        ):
+            raise SpareError(
+                f"{run.path} has a score of {score.task} over {score.samples:,} questions, and "
+                f"--limit {evaluation.limit} would replace it; choose another --out."
+            )
+    for entry in run.manifest["evaluations"]:
+        if all(entry[name] == value for name, value in place.items()):
+            old, new = entry["annotations"], _annotations(evaluation)
+            if not set(old) & set(new) and set(old.values()) != set(new.values()):
+                raise SpareError(
+                    f"{run.path} has {place['task']} over {', '.join(old)}, and this call reads "
+                    f"{', '.join(new)}, which holds something else; choose another --out."
+                )
+
+
+def _annotations(evaluation: Evaluation) -> dict[str, str]:
+    return {str(path.resolve()): digest for path, digest in evaluation.annotations.items()}
+
+
+def _record(manifest: dict[str, Any], evaluation: Evaluation, lazy_groups: bool) -> None:
+    """Note in the manifest what is about to be asked."""
     entry = {
         **evaluation.place,
         "version": evaluation.task.version,
@@ -186,27 +238,25 @@ def _record(
         "limit": evaluation.limit,
         "lazy_groups": lazy_groups and evaluation.task.all_or_nothing,
         "max_new_tokens": evaluation.prompt.max_new_tokens,
-        "annotations": {path.name: _file_digest(path) for path in evaluation.files.annotations},
+        "annotations": _annotations(evaluation),
     }
     manifest["evaluations"] = [
         other
         for other in manifest["evaluations"]
         if any(other[name] != value for name, value in evaluation.place.items())
     ] + [entry]
-    manifest["facts"] = dict(model.facts)
-    manifest["environment"] = environment()
 
 
-def _effort(progress: Progress) -> dict[str, Any]:
-    """What the last call asked, and how long that took."""
-    seconds = time.monotonic() - progress.started
-    return {"asked": progress.done - progress.before, "seconds": round(seconds, 3)}
+def _note_effort(
+    manifest: dict[str, Any], call: dict[str, Any], evaluation: Evaluation, progress: Progress
+) -> None:
+    """Note which call, by which program on which machine, got how many of the replies. One that
+    asked nothing made nothing."""
+    asked = progress.done - progress.before
+    if asked:
+        seconds = round(time.monotonic() - progress.started, 3)
+        manifest["calls"].append({**call, **evaluation.place, "asked": asked, "seconds": seconds})
 
 
 def _now() -> str:
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-
-
-def _file_digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

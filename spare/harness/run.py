@@ -3,8 +3,8 @@ anywhere.
 
     runs/<name>/
       manifest.json           what was asked, of which weights, over which files, by which versions
-      replies.jsonl           one line per reply, appended the moment it arrives, before it is
-      judged verdicts.<rules>.jsonl  how each reply was read, in the benchmark's order
+      replies.jsonl           one line per reply, appended as it arrives, before it is judged
+      verdicts.<rules>.jsonl  how each reply was read, in the benchmark's order
       scores.json             the figures
 
 Only `replies.jsonl` holds what cannot be computed again. It is append-only, and a line cut off in
@@ -33,6 +33,10 @@ FORMAT = 1
 """Version of the run directory's layout. A run of a newer one is refused, never misread."""
 
 
+class DamagedError(SpareError):
+    """A file of a run is not what this program wrote."""
+
+
 @dataclass(frozen=True, slots=True)
 class Score:
     """The figures of one task under one prompt and one rule set: a row of `scores.json`.
@@ -40,8 +44,9 @@ class Score:
     Attributes:
         task, version, split, layout, prompt, rules: what the figures belong to; only scores that
             agree in all six may share a column.
-        published: samples in the published split; samples: samples in the user's files.
-        limit: if set, only the first so many samples were asked, and the figures are provisional.
+        published: samples in the published split; samples: those that were scored, which are all
+            in the user's files unless there was a limit.
+        limit: if set, no more than the first so many samples of the files were scored.
         statuses: how many replies were read how (see `Status`).
         headline, breakdown: names of the metrics that stand for the task, and for a subset of it.
         metrics: name -> value, n, clusters, stderr, low, high.
@@ -69,6 +74,11 @@ class Score:
         return self.statuses.get("error", 0)
 
     @property
+    def asked(self) -> int:
+        """Samples that were asked: all but those that lazily asked groups left out."""
+        return self.samples - self.statuses.get("skipped", 0)
+
+    @property
     def unread(self) -> int:
         """Replies that no answer was read from, errors not counted."""
         return sum(self.statuses.get(name, 0) for name in ("ambiguous", "empty", "unparsed"))
@@ -82,15 +92,21 @@ class Run:
     manifest: Mapping[str, Any]
     scores: Sequence[Score]
 
+    @property
+    def unfinished(self) -> list[str]:
+        """Tasks that were begun and have no scores (now)."""
+        scored = {(score.task, score.split, score.prompt) for score in self.scores}
+        return [
+            str(entry["task"])
+            for entry in self.manifest["evaluations"]
+            if (entry["task"], entry["split"], entry["prompt"]) not in scored
+        ]
+
     def verdicts(self, score: Score) -> Iterator[Judged]:
         """The judged samples behind one score, in the benchmark's order."""
-        path = self.path / f"verdicts.{score.rules}.jsonl"
-        for line in read_lines(path):
-            if (line["task"], line["split"], line["prompt"]) == (
-                score.task,
-                score.split,
-                score.prompt,
-            ):
+        place = (score.task, score.split, score.prompt)
+        for line in read_lines(self.path / f"verdicts.{score.rules}.jsonl"):
+            if (line["task"], line["split"], line["prompt"]) == place:
                 yield judged_from_line(line)
 
     def replies(self) -> Iterator[Mapping[str, Any]]:
@@ -99,23 +115,47 @@ class Run:
 
 
 def load_run(path: str | Path) -> Run:
-    """Read a run directory. Raises SpareError if it is none, is unfinished beyond use, or is newer
-    than this program."""
+    """Read a run directory, finished or not. Raises SpareError if it is none, is damaged, or was
+    made by a newer version of this program."""
     path = Path(path)
+    manifest = load_manifest(path)
+    scores_path = path / "scores.json"
+    scores: list[Score] = []
+    if scores_path.exists():
+        try:
+            scores = [Score(**row) for row in read_json(scores_path)["scores"]]
+        except (DamagedError, KeyError, TypeError):
+            raise SpareError(
+                f"{scores_path} is damaged; delete it and run the same `spare eval` again: the "
+                "replies are kept apart, and no question is asked again."
+            ) from None
+    return Run(path, manifest, scores)
+
+
+def load_manifest(path: Path) -> dict[str, Any]:
+    """The manifest of the run in `path`; see `load_run` for what it raises."""
     manifest_path = path / "manifest.json"
-    if not manifest_path.is_file():
+    if not manifest_path.exists():
         raise SpareError(
             f"{path} is not a run: it has no manifest.json. `spare eval --out {path}` makes one."
         )
-    manifest = read_json(manifest_path)
-    if manifest.get("format") != FORMAT:
+    try:
+        manifest = read_json(manifest_path)
+    except DamagedError:
+        manifest = {}
+    found = manifest.get("format")
+    if isinstance(found, int) and found != FORMAT:
         raise SpareError(
-            f"{path} has run format {manifest.get('format')}, and this program reads {FORMAT}; "
-            "update spare, or evaluate again."
+            f"{path} has run format {found}, and this program reads {FORMAT}; update spare, or "
+            "evaluate again."
         )
-    scores_path = path / "scores.json"
-    rows = read_json(scores_path)["scores"] if scores_path.is_file() else []
-    return Run(path, manifest, [Score(**row) for row in rows])
+    entries = manifest.get("evaluations")
+    if not found or not isinstance(manifest.get("model"), dict) or not isinstance(entries, list):
+        raise SpareError(
+            f"{manifest_path} is damaged, and without it nobody knows whose replies these are; "
+            "choose another --out."
+        )
+    return manifest
 
 
 # What makes a reply belong to a question
@@ -124,7 +164,7 @@ def load_run(path: str | Path) -> Run:
 def digest_json(value: Any) -> str:
     """SHA-256 of a value's canonical JSON, in hex."""
     text = json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def picture_digests(sample: Sample) -> dict[Picture, str]:
@@ -133,20 +173,20 @@ def picture_digests(sample: Sample) -> dict[Picture, str]:
 
 
 def reply_key(
-    model: str, task: str, sample: Sample, digests: Mapping[Picture, str], max_new_tokens: int
+    fingerprint: str, task: str, sample: Sample, digests: Mapping[Picture, str], max_new_tokens: int
 ) -> str:
     """Identity of a reply: weights, prompt, pictures, decoding, and the question that it answers.
 
     Args:
-        model: digest of the model's identity.
+        fingerprint: digest of the model's identity.
         digests: digest of each picture; one that is missing stands as "unreadable".
     """
     parts = [
         part if isinstance(part, str) else {"picture": digests.get(part, "unreadable")}
         for part in sample.parts
     ]
-    asked = [max_new_tokens, list(sample.options.values())] if sample.rank else [max_new_tokens]
-    return digest_json([model, task, sample.id, parts, sample.rank, asked])[:32]
+    asked = [max_new_tokens, list(sample.options.items())] if sample.rank else [max_new_tokens]
+    return digest_json([fingerprint, task, sample.id, parts, sample.rank, asked])[:32]
 
 
 # Lines
@@ -181,23 +221,12 @@ def reply_line(
     return line
 
 
-def sample_and_reply(line: Mapping[str, Any]) -> tuple[Sample, Reply]:
-    """A line of `replies.jsonl` as the sample (its pictures left out) and the reply to it."""
-    parts = tuple(part for part in line["parts"] if isinstance(part, str))
-    sample = Sample(
-        id=line["id"],
-        parts=parts,
-        target=line["target"],
-        options=line["options"],
-        rank=line["rank"],
-        tags=line["tags"],
-        group=line["group"],
-        cluster=line["cluster"],
-    )
+def reply_of(line: Mapping[str, Any]) -> Reply:
+    """The reply in a line of `replies.jsonl`."""
     likelihoods = line.get("likelihoods")
     if likelihoods is not None:
         likelihoods = {name: Likelihood(**one) for name, one in likelihoods.items()}
-    reply = Reply(
+    return Reply(
         text=line.get("text", ""),
         likelihoods=likelihoods,
         error=line.get("error", ""),
@@ -205,7 +234,6 @@ def sample_and_reply(line: Mapping[str, Any]) -> tuple[Sample, Reply]:
         input_tokens=line["input_tokens"],
         output_tokens=line["output_tokens"],
     )
-    return sample, reply
 
 
 def verdict_line(place: Mapping[str, str], key: str, judged: Judged) -> dict[str, Any]:
@@ -227,12 +255,50 @@ def judged_from_line(line: Mapping[str, Any]) -> Judged:
 
 
 class ReplyLog:
-    """`replies.jsonl`, opened for appending. Each line is handed to the system whole, at once."""
+    """`replies.jsonl`, opened for appending, with the place of every reply in it.
+
+    Each line is handed to the system whole, at once; so a process that is killed leaves at most its
+    last line torn, and that one is dropped here.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        _drop_torn_end(path)
-        self._file = path.open("ab", buffering=0)
+        try:
+            _drop_torn_end(path)
+            self._file = path.open("ab", buffering=0)
+            self._reader = path.open("rb")
+        except OSError as error:
+            raise disk_error(path, error) from None
+        self._answers: dict[str, int] = {}
+        self._errors: dict[str, int] = {}
+        for offset, line in read_log(path):
+            self._note(line, offset)
+        self._end = path.stat().st_size
+
+    def _note(self, line: Mapping[str, Any], offset: int) -> None:
+        # The first answer counts; of errors, the last.
+        if "error" in line:
+            self._errors[line["key"]] = offset
+        else:
+            self._answers.setdefault(line["key"], offset)
+
+    def __contains__(self, key: str) -> bool:
+        """Whether there is a reply with this key that is no error."""
+        return key in self._answers
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is no reply at all."""
+        return not self._answers
+
+    def line(self, key: str) -> dict[str, Any]:
+        """The line with this key: the reply if there is one, else the last error, else nothing."""
+        offset = self._answers.get(key, self._errors.get(key))
+        if offset is None:
+            return {}
+        self._reader.seek(offset)
+        line: dict[str, Any] = json.loads(self._reader.readline())
+        return line
 
     def append(self, line: Mapping[str, Any]) -> None:
         """Write one line. A full disk raises SpareError; what was written before stays."""
@@ -243,10 +309,13 @@ class ReplyLog:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError as error:
             raise disk_error(self.path, error) from None
+        self._note(line, self._end)
+        self._end += len(data)
 
     def close(self) -> None:
         """Close the file; every line is in the system's hands already."""
         self._file.close()
+        self._reader.close()
 
 
 def _drop_torn_end(path: Path) -> None:
@@ -269,49 +338,59 @@ def _drop_torn_end(path: Path) -> None:
 
 
 def read_log(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """(byte offset, line) for every whole line. A damaged line is passed over: it is asked
-    again."""
+    """(byte offset, line) for every whole line of `replies.jsonl`. A damaged one is passed over: it
+    is asked again."""
     if not path.exists():
         return
-    with path.open("rb") as file:
+    with _readable(path).open("rb") as file:
         offset = 0
         for data in file:
             try:
                 line = json.loads(data) if data.endswith(b"\n") else None
             except ValueError:
                 line = None
-            if isinstance(line, dict) and "key" in line:
+            if isinstance(line, dict) and isinstance(line.get("key"), str):
                 yield offset, line
             offset += len(data)
 
 
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:
     """Lines of a JSON Lines file that this program wrote whole."""
+    with _readable(path).open("rb") as file:
+        for number, data in enumerate(file, 1):
+            try:
+                line = json.loads(data)
+            except ValueError:
+                line = None
+            if not isinstance(line, dict):
+                raise DamagedError(
+                    f"{path}, line {number} is damaged; run the same `spare eval` again to write "
+                    "it anew."
+                )
+            yield line
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON file that this program wrote whole."""
     try:
-        with path.open("rb") as file:
-            for number, data in enumerate(file, 1):
-                try:
-                    yield json.loads(data)
-                except ValueError:
-                    raise SpareError(
-                        f"{path}, line {number} is damaged; run the same `spare eval` again "
-                        "to write it anew."
-                    ) from None
+        value = json.loads(_readable(path).read_bytes())
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        raise DamagedError(f"{path} is damaged.")
+    return value
+
+
+def _readable(path: Path) -> Path:
+    try:
+        path.open("rb").close()
     except FileNotFoundError:
         raise SpareError(
             f"{path} is missing; run the same `spare eval` again to write it anew."
         ) from None
-
-
-def read_json(path: Path) -> Any:
-    """A JSON file that this program wrote whole."""
-    try:
-        return json.loads(path.read_bytes())
-    except ValueError:
-        raise SpareError(
-            f"{path} is damaged; delete it and run the same `spare eval` again: "
-            "the replies are kept apart."
-        ) from None
+    except OSError as error:
+        raise SpareError(f"{path} cannot be read: {error.strerror}.") from None
+    return path
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -323,7 +402,7 @@ def write_json(path: Path, value: Any) -> None:
 @contextlib.contextmanager
 def replaced(path: Path) -> Iterator[TextIO]:
     """A file to write that takes the place of `path` at the end: readers see the old one or the
-    new one, never a part."""
+    new one, never a part. Raises SpareError if it cannot be written."""
     temporary = path.with_name(path.name + ".part")
     try:
         with temporary.open("w", encoding="utf-8", errors="backslashreplace") as file:
@@ -331,7 +410,7 @@ def replaced(path: Path) -> Iterator[TextIO]:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-    except OSError as error:
+    except OSError as error:  # what is read meanwhile raises sentences of its own
         raise disk_error(path, error) from None
     finally:
         with contextlib.suppress(OSError):

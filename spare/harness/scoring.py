@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from spare.harness import run as runs
 from spare.harness.asking import Evaluation
@@ -15,46 +14,53 @@ from spare.harness.run import Score
 from spare.harness.statistics import estimate
 from spare.tasks.types import Judged, Reply, Rules, Sample, Verdict
 
+Place = tuple[str, str, str]
+"""Task, split and prompt: what an evaluation is called in the files of a run."""
 
-def score_evaluation(out: Path, evaluation: Evaluation) -> list[Score]:
+
+def forget_scores(out: Path, place: dict[str, str]) -> tuple[str, ...]:
+    """Take the rows of one evaluation out of `scores.json`, because they will not be true any more,
+    and return the rule sets that they were for."""
+    rows = [asdict(score) for score in runs.load_run(out).scores]
+    ours = [row for row in rows if _is_at(row, place)]
+    if ours:
+        _write_scores(out, [row for row in rows if row not in ours])
+    return tuple(row["rules"] for row in ours)
+
+
+def score_evaluation(out: Path, evaluation: Evaluation, log: runs.ReplyLog) -> list[Score]:
     """Judge the replies of one evaluation under its rule sets; write verdicts and scores.
 
     The denominator is the number of samples in the benchmark's files: a sample without a reply is
     an error, or was skipped because its all-or-nothing group had failed.
     """
-    offsets = _find_lines(out / "replies.jsonl", set(evaluation.keys))
-    scores = [_score(out, evaluation, rules, offsets) for rules in evaluation.rules]
-    path = out / "scores.json"
-    rows = runs.read_json(path)["scores"] if path.exists() else []
-    new = {(score.task, score.split, score.prompt) for score in scores}
-    kept = [row for row in rows if (row["task"], row["split"], row["prompt"]) not in new]
-    runs.write_json(path, {"scores": kept + [asdict(score) for score in scores]})
+    evaluation.check_unchanged()
+    scores = [_score(out, evaluation, rules, log) for rules in evaluation.rules]
+    evaluation.check_unchanged()
+    rows = [asdict(score) for score in runs.load_run(out).scores]
+    kept = [row for row in rows if not _is_at(row, evaluation.place)]
+    _write_scores(out, kept + [asdict(score) for score in scores])
     return scores
 
 
-def _find_lines(path: Path, keys: set[str]) -> dict[str, int]:
-    """Byte offset of the reply with each key: the first that is no error, else the last error."""
-    offsets: dict[str, int] = {}
-    answered: set[str] = set()
-    for offset, line in runs.read_log(path):
-        key = line["key"]
-        if key in keys and key not in answered:
-            offsets[key] = offset
-            if "error" not in line:
-                answered.add(key)
-    return offsets
+def _is_at(row: dict[str, object], place: dict[str, str]) -> bool:
+    return all(row[name] == value for name, value in place.items())
 
 
-def _score(out: Path, evaluation: Evaluation, rules: Rules, offsets: dict[str, int]) -> Score:
+def _write_scores(out: Path, rows: list[dict[str, object]]) -> None:
+    runs.write_json(out / "scores.json", {"scores": rows})
+
+
+def _score(out: Path, evaluation: Evaluation, rules: Rules, log: runs.ReplyLog) -> Score:
     task, place = evaluation.task, evaluation.place
     statuses: Counter[str] = Counter()
     path = out / f"verdicts.{rules.name}.jsonl"
     with runs.replaced(path) as file:
         # The verdicts of the other tasks in this run stay; ours are written anew behind them.
-        file.writelines(_lines_of_others(path, place))
+        file.writelines(_others(out, path, place, rules.name))
 
         def judged() -> Iterator[Judged]:
-            for key, sample, reply in _replies(out, evaluation, offsets):
+            for key, sample, reply in _replies(evaluation, log):
                 verdict = (
                     Verdict("", 0.0, "skipped")
                     if reply is None
@@ -85,23 +91,30 @@ def _score(out: Path, evaluation: Evaluation, rules: Rules, offsets: dict[str, i
     )
 
 
-def _lines_of_others(path: Path, place: dict[str, str]) -> Iterator[str]:
-    if path.exists():
+def _others(out: Path, path: Path, place: dict[str, str], rules: str) -> Iterator[str]:
+    """The lines of other evaluations. If they are damaged, their scores go with them: those tasks
+    count as unfinished then, and the next `spare eval` of them asks nothing and scores them."""
+    if not path.exists():
+        return
+    try:
         for line in runs.read_lines(path):
-            if any(line[name] != value for name, value in place.items()):
+            if not _is_at(line, place):
                 yield json.dumps(line, ensure_ascii=False) + "\n"
+    except (runs.DamagedError, KeyError):
+        rows = [asdict(score) for score in runs.load_run(out).scores]
+        _write_scores(out, [row for row in rows if row["rules"] != rules])
 
 
 def _replies(
-    out: Path, evaluation: Evaluation, offsets: dict[str, int]
+    evaluation: Evaluation, log: runs.ReplyLog
 ) -> Iterator[tuple[str, Sample, Reply | None]]:
     """Key, sample and reply in the benchmark's order; "" and None for a sample not asked."""
-    with (out / "replies.jsonl").open("rb") as file:
-        for key, sample in zip(evaluation.keys, evaluation.samples(), strict=True):
-            offset = offsets.get(key)
-            if offset is None:
-                yield "", sample, None
-                continue
-            file.seek(offset)
-            line: dict[str, Any] = json.loads(file.readline())
-            yield key, sample, runs.sample_and_reply(line)[1]
+    for key, sample in zip(evaluation.keys, evaluation.samples(), strict=True):
+        line = log.line(key)
+        if not line:
+            yield "", sample, None
+            continue
+        if line["id"] != sample.id:
+            evaluation.check_unchanged()
+            raise RuntimeError(f"the reply to {line['id']} was about to be given to {sample.id}")
+        yield key, sample, runs.reply_of(line)

@@ -10,7 +10,7 @@ from spare.errors import SpareError
 from spare.harness.run import Run, Score
 from spare.harness.statistics import Estimate, estimate
 from spare.relations import RELATION_CLASS
-from spare.tasks import load_summary
+from spare.tasks import load_summary, load_task
 from spare.tasks.types import Judged, Metric
 
 
@@ -22,7 +22,7 @@ class Slice:
         values: the tags' values, in the order asked.
         relation_class: class of the spatial relation if all samples share one, else "".
         estimate: the task's breakdown metric over these samples.
-        samples, unread, errors: counts.
+        samples: how many there are; asked: how many of them were; unread, errors: of those.
     """
 
     score: Score
@@ -30,6 +30,7 @@ class Slice:
     relation_class: str
     estimate: Estimate
     samples: int
+    asked: int
     unread: int
     errors: int
 
@@ -42,6 +43,7 @@ def breakdown(run: Run, by: Sequence[str]) -> Iterator[Slice]:
     known: set[str] = set()
     found = False
     for score in run.scores:
+        _check_version(score)
         slices: dict[tuple[str, ...], list[Judged]] = {}
         tags: set[str] = set()
         for one in run.verdicts(score):
@@ -60,6 +62,16 @@ def breakdown(run: Run, by: Sequence[str]) -> Iterator[Slice]:
         )
 
 
+def _check_version(score: Score) -> None:
+    if not score.task.startswith("custom:"):
+        version = load_task(score.task).version
+        if version != score.version:
+            raise SpareError(
+                f"{score.task} was scored as version {score.version}, and this program has "
+                f"{version}; run the same `spare eval` again, which asks only what has changed."
+            )
+
+
 def _slice(score: Score, values: tuple[str, ...], judged: list[Judged]) -> Slice:
     summarise = load_summary(score.task)
     metrics = {metric.name: metric for metric in summarise(judged, score.rules)}
@@ -75,6 +87,7 @@ def _slice(score: Score, values: tuple[str, ...], judged: list[Judged]) -> Slice
         relation_class=classes.pop() if len(classes) == 1 else "",
         estimate=estimate(metric),
         samples=len(judged),
+        asked=len(judged) - statuses["skipped"],
         unread=statuses["ambiguous"] + statuses["empty"] + statuses["unparsed"],
         errors=statuses["error"],
     )

@@ -23,7 +23,8 @@ def print_scores(run: Run) -> None:
         for name, figure in score.metrics.items():
             first = name == next(iter(score.metrics))
             chance = score.chance.get(name)
-            table.add_row(
+            _add_row(
+                table,
                 _named(score) if first else "",
                 score.prompt if first else "",
                 score.rules if first else "",
@@ -32,7 +33,7 @@ def print_scores(run: Run) -> None:
                 _interval(figure),
                 f"{figure['n']:,}",
                 "" if chance is None else f"{chance:.1f}",
-                _share(score.unread, score.samples) if first else "",
+                _share(score.unread, score.asked) if first else "",
                 f"{score.errors:,}" if first else "",
                 style="bold" if name == score.headline else None,
             )
@@ -54,13 +55,14 @@ def print_breakdown(run: Run, by: Sequence[str]) -> None:
             for name in ("n", "value", "95 % interval", "unread", "errors"):
                 tables[key].add_column(name, justify="right")
         figure = part.estimate
-        tables[key].add_row(
+        _add_row(
+            tables[key],
             *part.values,
             *([] if "class" in by else [part.relation_class]),
             f"{figure.n:,}",
             _number(figure.value),
             _interval({"low": figure.low, "high": figure.high}),
-            _share(part.unread, part.samples),
+            _share(part.unread, part.asked),
             f"{part.errors:,}",
         )
     for table in tables.values():
@@ -76,20 +78,13 @@ def _named(score: Score) -> str:
 
 def _notes(run: Run) -> list[str]:
     notes = []
-    if "finished" not in run.manifest:
-        scored = {(score.task, score.split, score.prompt) for score in run.scores}
-        waiting = [
-            entry["task"]
-            for entry in run.manifest["evaluations"]
-            if (entry["task"], entry["split"], entry["prompt"]) not in scored
-        ]
+    if run.unfinished:
         notes.append(
-            f"This run is unfinished ({', '.join(waiting) or 'stopped while scoring'}); "
-            "the same `spare eval` goes on with it."
+            f"Unfinished: {', '.join(run.unfinished)}; the same `spare eval` goes on with it."
         )
     for score in run.scores:
         name = f"{score.task} ({score.prompt}, {score.rules})"
-        if score.limit is not None and score.samples < score.published:
+        if score.samples == score.limit and score.samples < score.published:
             notes.append(
                 f"{name}: only the first {score.samples:,} of {score.published:,} questions were "
                 "asked (--limit); this is no score of the benchmark."
@@ -129,11 +124,19 @@ def _share(part: int, whole: int) -> str:
 def _table(*columns: str, title: str = "") -> Table:
     from rich import box
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table(box=box.SIMPLE_HEAD, title=title or None, title_justify="left")
+    table = Table(box=box.SIMPLE_HEAD, title=Text(title) if title else None, title_justify="left")
     for name in columns:
-        table.add_column(name, overflow="fold")
+        table.add_column(Text(name), overflow="fold")
     return table
+
+
+def _add_row(table: Table, *cells: str, style: str | None = None) -> None:
+    from rich.text import Text
+
+    # As text: a tag may look like rich's markup.
+    table.add_row(*(Text(cell) for cell in cells), style=style)
 
 
 def _print(table: Table) -> None:

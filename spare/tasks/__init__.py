@@ -104,7 +104,13 @@ def foreign_tasks() -> Mapping[str, Task]:
     from spare.tasks.types import Task
 
     for entry in entries:
-        offered = entry.load()
+        try:
+            offered = entry.load()
+        except (ImportError, AttributeError, SyntaxError) as error:
+            raise SpareError(
+                f"The entry point {entry.value!r} of a package that brings tasks cannot be loaded "
+                f"({error}); mend or uninstall that package."
+            ) from error
         if callable(offered) and not isinstance(offered, Task):
             offered = offered()
         for task in (offered,) if isinstance(offered, Task) else offered:

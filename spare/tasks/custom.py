@@ -328,13 +328,7 @@ def _find(row: Row, folders: Sequence[Path], name: str) -> Picture:
             f"picture {name[:60]!r} is not a file",
             "Save the picture beside the questions and name that file.",
         )
-    try:
-        return find_picture(folders, name, row)
-    except OSError as error:  # base64 in JSON, say, is too long for a name
-        raise row.error(
-            f"picture {name[:60]!r} cannot be a file name ({error.strerror})",
-            "JSON takes picture files; base64 pictures are read from TSV and CSV.",
-        ) from None
+    return find_picture(folders, name, row)
 
 
 def _interleave(row: Row, text: str, pictures: Sequence[Picture]) -> tuple[Part, ...]:

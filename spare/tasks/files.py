@@ -10,6 +10,7 @@ import contextlib
 import csv
 import itertools
 import json
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -145,9 +146,14 @@ def find_picture(folders: Sequence[Path], name: str, row: Row) -> Picture:
     climbs = name[:1] in ("", "/") or ".." in name.split("/")
     if climbs or "\\" in name or "\0" in name:
         raise row.error(f"picture name {name!r} leads out of the data folder")
+    if any(len(part.encode("utf-8", "surrogatepass")) > 255 for part in name.split("/")):
+        raise row.error(
+            f"picture {name[:60]!r} cannot be a file name (it is too long)",
+            "Base64 pictures are read from the columns of TSV and CSV files.",
+        )
     for folder in folders:
         path = folder / name
-        if path.is_file():
+        if os.path.isfile(path):  # Path.is_file raises for odd names
             return Picture(path, name)
     if not folders:
         raise row.error(f"no picture folder was found for {name!r}")

@@ -74,8 +74,9 @@ class Majority:
         self._written: str | None = None
         self._ranked: str | None = None
 
-    def study(self, samples: Iterable[Sample]) -> None:
-        """Count the targets of a benchmark. To be called before its requests are answered.
+    def study(self, samples: Iterable[Sample]) -> str:
+        """Count the targets of a benchmark, and return the favourites. To be called before its
+        requests are answered.
 
         Of equally frequent ones the first in alphabetical order counts, so that the order of the
         samples does not matter.
@@ -88,6 +89,7 @@ class Majority:
             else:
                 written[sample.target] += 1
         self._written, self._ranked = _most_frequent(written), _most_frequent(ranked)
+        return f"written {self._written!r}, ranked {self._ranked!r}"
 
     def answer(self, requests: Iterable[Request]) -> Iterator[Response]:
         """One response per request, in order. Raises ModelError if nothing was studied."""
