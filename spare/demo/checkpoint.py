@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from spare.harness.models.loading import quiet
 from spare.harness.models.torchvision_repair import repair_torchvision
 
 Family = Literal["llava", "qwen2_vl", "qwen2_5_vl"]
@@ -17,10 +18,10 @@ Family = Literal["llava", "qwen2_vl", "qwen2_5_vl"]
 HEAD = 32
 """Width of an attention head; other engines support 32 but nothing smaller."""
 
+END_OF_TURN = "<|im_end|>"
+PADDING = "<|endoftext|>"
 SPECIAL_TOKENS = (
-    "<|endoftext|>",
     "<|im_start|>",
-    "<|im_end|>",
     "<|vision_start|>",
     "<|vision_end|>",
     "<|image_pad|>",
@@ -99,8 +100,9 @@ def build_checkpoint(
     model.generation_config.eos_token_id = tokenizer.eos_token_id
     model.generation_config.pad_token_id = tokenizer.pad_token_id
     folder = Path(folder)
-    model.save_pretrained(folder)
-    processor.save_pretrained(folder)
+    with quiet():
+        model.save_pretrained(folder)
+        processor.save_pretrained(folder)
     return folder
 
 
@@ -115,17 +117,15 @@ def _tokenizer(sentences: Iterable[str], vocabulary: int) -> Any:
     trainer = trainers.BpeTrainer(
         vocab_size=vocabulary,
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
-        special_tokens=list(SPECIAL_TOKENS),
+        special_tokens=[PADDING, END_OF_TURN, *SPECIAL_TOKENS],
         show_progress=False,
     )
     tokenizer.train_from_iterator(sentences, trainer)
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
-        eos_token="<|im_end|>",
-        pad_token="<|endoftext|>",
-        extra_special_tokens=[
-            token for token in SPECIAL_TOKENS if token not in ("<|im_end|>", "<|endoftext|>")
-        ],
+        eos_token=END_OF_TURN,
+        pad_token=PADDING,
+        extra_special_tokens=[*SPECIAL_TOKENS],
         padding_side="left",
     )
 
@@ -216,7 +216,7 @@ def _qwen(
             "mrope_section": [HEAD // 8, HEAD * 3 // 16, HEAD * 3 // 16],
         }
     }
-    vision = {
+    vision: dict[str, Any] = {
         "depth": layers,
         "num_heads": hidden // HEAD,
         "patch_size": patch,
@@ -235,7 +235,7 @@ def _qwen(
         }
         name = "Qwen2_5_VL"
     config = getattr(transformers, f"{name}Config")(
-        text_config=text, vision_config=vision, tie_word_embeddings=True, **tokens
+        text_config=text, vision_config=vision, tie_word_embeddings=False, **tokens
     )
     model = getattr(transformers, f"{name}ForConditionalGeneration")(config)
     pictures = {"patch_size": patch, "merge_size": 2, "temporal_patch_size": 2}

@@ -1,17 +1,17 @@
-"""Working ahead in background threads, within bounds, so that the model never waits for a picture."""
+"""Working ahead in background threads, within bounds, so that the model need not wait."""
 
 from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Final, TypeVar
 
 T = TypeVar("T")
 R = TypeVar("R")
 
-QUEUE = 256
+QUEUE = 128
 """Items that are fetched before their turn. They are light; only results have weight."""
 
 
@@ -28,7 +28,7 @@ def work_ahead(
     weigh: Callable[[R], int],
     limit: int,
     threads: int,
-) -> Iterator[R]:
+) -> Generator[R, None, None]:
     """`work(item)` for every item, in order, while the caller is busy with an earlier one.
 
     One thread fetches the items, `threads` others work on them. No work is begun while the results

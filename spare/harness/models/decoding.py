@@ -97,16 +97,32 @@ class Decoder:
         import torch
 
         with torch.inference_mode():
-            branchings = _branchings(rows) if share else []
-            if any(len(branching.rows) > 1 for branching in branchings):
-                inputs = self._branch(branchings)
-            else:
-                inputs = self._stack([_line(row) for row in rows]) | self._pictures(rows)
+            inputs = self._inputs(rows, share)
             return (
                 self._rank(rows, inputs)
-                if rows[0].prompt.request.rank
+                if rows[0].option is not None
                 else self._write(rows, inputs)
             )
+
+    def foretell(self, rows: Sequence[Row], share: bool) -> torch.Tensor:
+        """Log-probabilities of the first token after each prompt, shape (rows, vocabulary).
+
+        The rows' options, if they have any, must be of one length.
+        """
+        import torch
+
+        option = rows[0].option
+        count = 1 if option is None else 1 + len(option)
+        with torch.inference_mode():
+            logits = self._last_logits(self._inputs(rows, share), count)
+            return torch.log_softmax(logits[:, -count].float(), dim=-1)
+
+    def _inputs(self, rows: Sequence[Row], share: bool) -> dict[str, Any]:
+        """What `generate` is given, one line per row."""
+        branchings = _branchings(rows) if share else []
+        if any(len(branching.rows) > 1 for branching in branchings):
+            return self._branch(branchings)
+        return {**self._stack([_line(row) for row in rows]), **self._pictures(rows)}
 
     def _branch(self, branchings: Sequence[Branching]) -> dict[str, Any]:
         """Compute the prefixes; inputs that go on from them, one line per row."""
@@ -271,8 +287,7 @@ def _line(row: Row) -> dict[str, torch.Tensor]:
 def _branchings(rows: Sequence[Row]) -> list[Branching]:
     """The rows of each group with their common prefix; empty if a prefix ends before a picture."""
     found = []
-    # Prompts of one group hold one and the same pictures.
-    for _, group in groupby(rows, key=lambda row: id(row.prompt.pictures)):
+    for _, group in groupby(rows, key=lambda row: row.prompt.seen):
         members = list(group)
         prefix = _common_prefix(members)
         if prefix <= members[0].prompt.last_picture:

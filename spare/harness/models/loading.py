@@ -17,6 +17,17 @@ from spare.harness.models.torchvision_repair import repair_torchvision
 SMALL_FILES = ("*.json", "*.jinja", "*.txt", "*.model")
 """What is fetched of a repository on the hub beside its weights."""
 
+VOCABULARIES = (
+    "tokenizer.json",
+    "tokenizer.model",
+    "vocab.json",
+    "vocab.txt",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+    "tekken.json",
+)
+"""Where a tokenizer keeps its tokens; one of these must be there."""
+
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 
@@ -71,9 +82,9 @@ def find_checkpoint(name: str, trust_remote_code: bool = False) -> Checkpoint:
 
 
 def _fetch(name: str, trust_remote_code: bool) -> Checkpoint:
-    import httpx
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HFValidationError, HfHubHTTPError, LocalEntryNotFoundError
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+    from huggingface_hub.errors import HTTPError as HubError  # type: ignore[attr-defined]
 
     patterns = [*SMALL_FILES, *(["*.py"] if trust_remote_code else [])]
     try:
@@ -91,10 +102,9 @@ def _fetch(name: str, trust_remote_code: bool) -> Checkpoint:
             f"There is no folder {name}; it is not in the hub's local cache either, "
             "and the hub cannot be reached."
         ) from None
-    except (HfHubHTTPError, httpx.HTTPError, OSError) as error:
-        reason = str(error).strip().splitlines()[0]
+    except (HubError, OSError) as error:
         raise ModelError(
-            f"There is no folder {name}, and fetching it from the hub failed: {reason}"
+            f"There is no folder {name}, and fetching it from the hub failed: {first_line(error)}"
         ) from None
     return _check_files(name, folder, folder.name)
 
@@ -138,6 +148,9 @@ def _check_files(name: str, folder: Path, revision: str) -> Checkpoint:
                 "they are opened; save it with `save_pretrained`, which writes safetensors."
             )
         raise ModelError(f"Checkpoint {name} is not whole: {', '.join(absent)} is missing.")
+    if not any((folder / file).is_file() for file in VOCABULARIES):
+        # transformers would make an empty one up.
+        raise ModelError(f"Checkpoint {name} has no tokenizer: no {' or '.join(VOCABULARIES)}.")
     return Checkpoint(name, folder, tuple(weights), config, revision)
 
 
@@ -155,7 +168,7 @@ def load_network(checkpoint: Checkpoint, options: Options) -> Any:
     if options.dtype not in DTYPES:
         raise ModelError(f"There is no dtype {options.dtype!r}; there are {', '.join(DTYPES)}.")
     _check_kind(checkpoint, options.trust_remote_code)
-    with _quiet(), _sentences(checkpoint, "cannot be loaded"):
+    with quiet(), _sentences(checkpoint, "cannot be loaded"):
         network, report = transformers.AutoModelForImageTextToText.from_pretrained(
             checkpoint.folder,
             dtype=options.dtype if options.dtype == "auto" else getattr(torch, options.dtype),
@@ -170,6 +183,11 @@ def load_network(checkpoint: Checkpoint, options: Options) -> Any:
         # transformers would make random numbers up for them.
         names = sorted(report["missing_keys"])
         raise checkpoint.error(f"lacks {len(names)} of the model's weights, {names[0]} among them.")
+    if network.config.is_encoder_decoder:
+        raise checkpoint.error(
+            f"is an encoder-decoder ({checkpoint.config['model_type']}), which this engine does "
+            "not run."
+        )
     network.requires_grad_(False)
     return network.eval()
 
@@ -225,7 +243,7 @@ def load_processor(checkpoint: Checkpoint, options: Options) -> Any:
     repair_torchvision()
     import transformers
 
-    with _quiet(), _sentences(checkpoint, "has no processor that can be loaded"):
+    with quiet(), _sentences(checkpoint, "has no processor that can be loaded"):
         processor = transformers.AutoProcessor.from_pretrained(
             checkpoint.folder,
             trust_remote_code=options.trust_remote_code,
@@ -266,7 +284,7 @@ def apply_adapter(network: Any, adapter: str) -> tuple[Any, Path]:
         wrapped = peft.PeftModel(network, config)
         result = wrapped.load_adapter(str(folder), "default")
     except (ValueError, RuntimeError, TypeError, KeyError, OSError, SafetensorError) as error:
-        raise ModelError(f"Adapter {adapter} does not fit the model: {_first(error)}") from None
+        raise ModelError(f"Adapter {adapter} does not fit the model: {first_line(error)}") from None
     strange = [*result.missing_keys, *result.unexpected_keys]
     if strange:
         raise ModelError(
@@ -289,10 +307,10 @@ def _sentences(checkpoint: Checkpoint, what: str) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError, ImportError, RuntimeError, KeyError, SafetensorError) as error:
-        raise checkpoint.error(f"{what}: {_first(error)}") from error
+        raise checkpoint.error(f"{what}: {first_line(error)}") from error
 
 
-def _first(error: Exception) -> str:
+def first_line(error: Exception) -> str:
     """The first line of an error's message as the end of a sentence."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     text = lines[0] if lines else type(error).__name__
@@ -300,7 +318,7 @@ def _first(error: Exception) -> str:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """No progress bars of transformers' own inside."""
     from transformers.utils import logging
 

@@ -8,19 +8,19 @@ same without what follows it; and a family may simply have a fault. So the answe
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from spare.errors import ModelError
 from spare.harness.models.decoding import Decoder, Row
+from spare.harness.models.loading import Checkpoint, first_line
 from spare.harness.models.prompts import REFUSALS, Preparer, Prompt
 from spare.harness.models.types import Request
 from spare.images import Picture
-from spare.tasks.types import Likelihood
 
 if TYPE_CHECKING:
     import PIL.Image
+    import torch
 
 FAULTS = (*REFUSALS, TypeError, KeyError, AttributeError)
 """What a family may raise where it cannot do something. Only this module lets them pass."""
@@ -32,66 +32,91 @@ class Findings:
 
     Attributes:
         batches: rows may be computed together.
-        shares: rows may branch from a common prefix.
-        note: one phrase for a person.
+        ranks: the likelihood of an option can be computed.
+        shares: why rows may not branch from a common prefix, or "" if they may.
         pixel_tokens: how many tokens a picture's pixel makes; 0 if every picture makes the same
             number.
     """
 
     batches: bool
-    shares: bool
-    note: str
+    ranks: bool
+    shares: str
     pixel_tokens: float
 
 
-def probe(decoder: Decoder, preparer: Preparer) -> Findings:
-    """Ask about two pictures in several ways and compare the likelihoods.
+def probe(checkpoint: Checkpoint, decoder: Decoder, preparer: Preparer) -> Findings:
+    """Ask about two pictures in several ways and compare what the network foretells.
 
     Raises:
         ModelError: the checkpoint fails at the plainest question about a picture.
     """
-    small, large = _picture(112), _picture(224)
+    import torch
+
     try:
-        one, two = _prompts(preparer, small, ("Is this left?", "What is on the right of it?"))
-        (three,) = _prompts(preparer, large, ("Is this left?",))
-        if not one.pictures:
-            raise ModelError("The chat template leaves pictures out; a text-only one was saved.")
-        rows = [Row(prompt, "A") for prompt in (one, two, three)]
-        alone = [_likelihood(decoder, [row], False)[0] for row in rows]
+        one, two = _prompts(preparer, _picture(112, 0), "Is this left?", "What is on its right?")
+        (three,) = _prompts(preparer, _picture(224, 180), "Is this left?")
+        alone = {prompt: decoder.foretell([Row(prompt)], False)[0] for prompt in (one, two, three)}
     except FAULTS as error:
-        raise ModelError(f"The model fails at a plain question about a picture: {error}") from error
+        raise checkpoint.error(
+            f"fails at a plain question about a picture: {first_line(error)}"
+        ) from error
+    if any(odds.isnan().any() for odds in alone.values()):
+        raise checkpoint.error(
+            f"computes something that is not a number (NaN) as {decoder.network.dtype}; "
+            "try another --dtype."
+        )
+    if torch.equal(alone[one], alone[three]):
+        raise checkpoint.error("does not look at pictures: it says the same under any two.")
+
+    def agrees(prompts: Sequence[Prompt], share: bool) -> bool:
+        expected = torch.stack([alone[prompt] for prompt in prompts])
+        try:
+            found = decoder.foretell([Row(prompt) for prompt in prompts], share)
+        except FAULTS:
+            return False
+        return _distance(found, expected) <= _tolerance(decoder)
+
+    # Some families make tensors of other shapes of other pictures; those never meet in a batch.
+    together = [prompt for prompt in alone if prompt.kind == one.kind]
+    batches = agrees(together, False)
+    if not batches:
+        shares = "this model answers otherwise when questions are batched, so none are"
+    elif one.last_picture < 0:
+        shares = "it is not known which tokens stand for pictures"
+    elif one.seen != two.seen or not _has_plain_cache(decoder):
+        shares = "this family's cache cannot branch"
+    elif not agrees(together, True):
+        shares = "this model answers otherwise when questions branch from a shared picture"
+    else:
+        shares = ""
+    # Where each token has a mask over pictures, an option's tokens would lack it.
+    ranks = one.seen == two.seen and _is_causal(decoder, one, alone[one])
     pixel_tokens = (three.tokens - one.tokens) / (224 * 224 - 112 * 112)
-    tolerance = 1e-3 if str(decoder.network.dtype) == "torch.float32" else 0.1
-    if not _agrees(decoder, rows, False, alone, tolerance):
-        note = "no: this model answers otherwise when questions are batched, so none are"
-        return Findings(False, False, note, pixel_tokens)
-    if one.last_picture < 0:
-        return Findings(True, False, "no: it is not known which tokens are pictures", pixel_tokens)
-    if not _has_plain_cache(decoder):
-        return Findings(True, False, "no: this family's cache cannot branch", pixel_tokens)
-    if not _agrees(decoder, rows, True, alone, tolerance):
-        note = "no: this model answers otherwise when it branches from a shared picture"
-        return Findings(True, False, note, pixel_tokens)
-    return Findings(True, True, "yes", pixel_tokens)
+    return Findings(batches, ranks, shares, pixel_tokens)
 
 
-def _agrees(
-    decoder: Decoder, rows: Sequence[Row], share: bool, expected: list[float], tolerance: float
-) -> bool:
+def _distance(left: torch.Tensor, right: torch.Tensor) -> float:
+    """Root of the mean square of differences."""
+    return (left - right).square().mean().sqrt().item()
+
+
+def _tolerance(decoder: Decoder) -> float:
+    """The largest distance between log-probabilities that rounding explains. Where something is
+    wrong, they are further apart by orders of magnitude."""
+    return 1e-3 if str(decoder.network.dtype) == "torch.float32" else 0.1
+
+
+def _is_causal(decoder: Decoder, prompt: Prompt, expected: torch.Tensor) -> bool:
+    """Whether what follows a prompt is foretold alike when a reply stands there already. It is not
+    where texts are read in both directions, and an option would foretell itself."""
+    option = prompt.aligned["input_ids"][0, -3:]
+    asked = replace(prompt.request, options={"A": "any"}, rank=True)
+    row = Row(replace(prompt, request=asked, options={"A": option}), "A")
     try:
-        found = _likelihood(decoder, rows, share)
+        found = decoder.foretell([row], False)[0]
     except FAULTS:
         return False
-    return all(abs(a - b) <= tolerance for a, b in zip(found, expected, strict=True))
-
-
-def _likelihood(decoder: Decoder, rows: Sequence[Row], share: bool) -> list[float]:
-    """Log-likelihood per token of every row's option."""
-    outcomes = decoder.run(rows, share)
-    return [
-        outcome.by("mean") if isinstance(outcome, Likelihood) else float("nan")
-        for outcome in outcomes
-    ]
+    return _distance(found, expected) <= _tolerance(decoder)
 
 
 def _has_plain_cache(decoder: Decoder) -> bool:
@@ -99,34 +124,24 @@ def _has_plain_cache(decoder: Decoder) -> bool:
     from transformers import DynamicCache
     from transformers.cache_utils import DynamicLayer
 
-    config = decoder.network.config
-    if config.is_encoder_decoder:
-        return False
-    layers = DynamicCache(config=config.get_text_config(decoder=True)).layers
+    layers = DynamicCache(config=decoder.network.config.get_text_config(decoder=True)).layers
     return bool(layers) and all(type(layer) is DynamicLayer for layer in layers)
 
 
-def _prompts(preparer: Preparer, image: PIL.Image.Image, questions: Sequence[str]) -> list[Prompt]:
+def _prompts(preparer: Preparer, image: PIL.Image.Image, *questions: str) -> list[Prompt]:
     picture = Picture(Path("probe"), "probe")  # stands for `image`, and is never opened
-    prompts = preparer.prompts(
-        [
-            Request(str(number), (picture, question), {"A": "It is on the left."}, rank=True)
-            for number, question in enumerate(questions)
-        ],
-        [image],
-    )
+    requests = [Request(question, (picture, question)) for question in questions]
+    prompts = preparer.prompts(requests, [image])
     for prompt in prompts:
         if prompt.error:
-            raise ModelError(f"The model cannot be asked about a picture. {prompt.error}")
+            raise ValueError(prompt.error)
     return prompts
 
 
-def _picture(side: int) -> PIL.Image.Image:
-    """Colours that differ from place to place."""
+def _picture(side: int, turn: int) -> PIL.Image.Image:
+    """A square of colours that differ from place to place, turned by so many degrees."""
     import PIL.Image
 
     ramp = PIL.Image.linear_gradient("L").resize((side, side))
-    turned = ramp.transpose(PIL.Image.Transpose.ROTATE_90)
-    return PIL.Image.merge(
-        "RGB", (ramp, turned, PIL.Image.radial_gradient("L").resize((side, side)))
-    )
+    disc = PIL.Image.radial_gradient("L").resize((side, side))
+    return PIL.Image.merge("RGB", (ramp, ramp.rotate(90), disc)).rotate(turn)

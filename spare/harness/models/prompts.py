@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     import PIL.Image
     import torch
 
-REFUSALS = (ValueError, RuntimeError, IndexError, ZeroDivisionError)
-"""What processors raise about a question that they cannot take (a picture 300 times as wide as
-high, a text that spells out a special token)."""
+REFUSALS = (ValueError, RuntimeError, IndexError, ZeroDivisionError, StopIteration)
+"""What processors raise about a question that they cannot take, such as a picture 300 times as wide
+as high."""
 
 
 @dataclass(slots=True, eq=False)
@@ -31,7 +31,7 @@ class Prompt:
         aligned: name -> tensor of shape (1, tokens): the tokens and whatever goes with each of
             them.
         pictures: name -> tensor; what the picture processor made, the pictures' dimension first.
-            Prompts of one group share it.
+            Prompts of one group hold the same tensors, not copies.
         options: label -> tokens of the option's text, if the options are to be ranked.
         last_picture: place of the last token that stands for a picture; -1 if there is none.
         error: why the request cannot be answered, or "". If set, there are no tensors.
@@ -55,6 +55,11 @@ class Prompt:
         their pictures' tensors can be put one after another."""
         shapes = ((name, value.shape[1:]) for name, value in self.pictures.items())
         return self.request.rank, self.longest_written, *self.aligned, *shapes
+
+    @property
+    def seen(self) -> object:
+        """Equal for prompts that hold the very same pictures, and for no others."""
+        return tuple(map(id, self.pictures.values())) or id(self)
 
     @property
     def longest_written(self) -> int:
@@ -88,6 +93,9 @@ class Preparer:
         self.scale_to: int | None = None
         if max_pixels is not None and not _bound_pixels(processor.image_processor, max_pixels):
             self.scale_to = max_pixels
+        self._special = frozenset(
+            (*processor.tokenizer.all_special_tokens, getattr(processor, "image_token", None))
+        ) - {None, ""}
         self._once = _Once(processor.image_processor)
         processor.image_processor = self._once
 
@@ -107,9 +115,13 @@ class Preparer:
         """One prompt per request, all of which see `images`."""
         self._once.begin()
         prompts = [self._prompt(request, images) for request in requests]
-        answerable = [prompt for prompt in prompts if not prompt.error]
-        for prompt in answerable[1:]:
-            prompt.pictures = answerable[0].pictures
+        first: Mapping[str, torch.Tensor] = {}
+        for prompt in prompts:
+            first = first or prompt.pictures
+            prompt.pictures = {
+                name: first[name] if _is_same(value, first.get(name)) else value
+                for name, value in prompt.pictures.items()
+            }
         return prompts
 
     def _open(self, request: Request) -> list[PIL.Image.Image]:
@@ -122,6 +134,13 @@ class Preparer:
             if empty or not request.options:
                 what = f"option {empty[0]} is empty" if empty else "there are no options"
                 return Prompt(request, error=f"The options cannot be ranked: {what}.")
+        texts = (part for part in (*request.parts, *request.options.values()))
+        if special := self._find_special(text for text in texts if isinstance(text, str)):
+            return Prompt(
+                request,
+                error=f"The question spells out {special}, which the model would not take for text "
+                "but for one of its own signs; change the data.",
+            )
         try:
             inputs = self.encode(request, images)
         except REFUSALS as error:
@@ -154,6 +173,8 @@ class Preparer:
         self, request: Request, images: Sequence[PIL.Image.Image]
     ) -> dict[str, torch.Tensor]:
         """What the checkpoint's processor makes of one user turn and the opening of a reply."""
+        import jinja2
+
         remaining = iter(images)
         content = [
             {"type": "image", "image": next(remaining)}
@@ -161,14 +182,22 @@ class Preparer:
             else {"type": "text", "text": part}
             for part in request.parts
         ]
-        return dict(
-            self.processor.apply_chat_template(
-                [{"role": "user", "content": content}],
-                tokenize=True,
-                add_generation_prompt=True,
-                return_dict=True,
-                return_tensors="pt",
+        try:
+            return dict(
+                self.processor.apply_chat_template(
+                    [{"role": "user", "content": content}],
+                    tokenize=True,
+                    add_generation_prompt=True,
+                    return_dict=True,
+                    return_tensors="pt",
+                )
             )
+        except jinja2.TemplateError as error:
+            raise ValueError(f"its chat template cannot be filled in ({error})") from None
+
+    def _find_special(self, texts: Iterable[str]) -> str | None:
+        return next(
+            (token for text in texts for token in sorted(self._special) if token in text), None
         )
 
     def option(self, text: str) -> torch.Tensor:
@@ -210,6 +239,12 @@ class _Once:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._processor, name)
+
+
+def _is_same(value: torch.Tensor, other: torch.Tensor | None) -> bool:
+    import torch
+
+    return value is other or (other is not None and torch.equal(value, other))
 
 
 def _bound_pixels(image_processor: Any, max_pixels: int) -> bool:

@@ -19,7 +19,7 @@ import threading
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import chain
+from itertools import chain, groupby
 from typing import Any
 
 from spare.harness.models import Options
@@ -49,10 +49,15 @@ from spare.tasks.types import Likelihood, Reply
 Outcome = Likelihood | Reply
 """What a row comes to."""
 
-PROCESSOR_OUT_OF_MEMORY = ("not enough memory", "can't allocate memory")
+NO_MEMORY = ("not enough memory", "can't allocate memory")
 """How torch words it where there is no accelerator."""
 
 OUT_OF_MEMORY = "Out of memory, even with no other question beside it; lower --max-pixels."
+
+NO_RANKING = (
+    "This family of models does not simply read from left to right, so the likelihood of an option "
+    "is not known; choose a prompt that is answered in writing."
+)
 
 
 def load(name: str, options: Options) -> Transformers:
@@ -91,18 +96,19 @@ class Transformers:
         options: Options,
     ) -> None:
         ends, pad = _make_greedy(network, processor.tokenizer)
-        self._decoder = Decoder(network, processor.tokenizer, ends, pad)
+        self.decoder = Decoder(network, processor.tokenizer, ends, pad)
         self._preparer = Preparer(
             processor, _picture_tokens(network, processor), _context(network), options.max_pixels
         )
-        findings = probe(self._decoder, self._preparer)
-        self._share = options.share and findings.shares
+        findings = probe(checkpoint, self.decoder, self._preparer)
+        self._share = options.share and not findings.shares
+        self._ranks = findings.ranks
         self._pixel_tokens = findings.pixel_tokens
         self._batch_tokens = options.batch_tokens or _default_batch_tokens(network)
         if not findings.batches:
             self._batch_tokens = 1
-        if options.share and not findings.shares:
-            warnings.warn(f"Shared pictures: {findings.note}.", stacklevel=2)
+        if options.share and findings.shares:
+            warnings.warn(f"Nothing is shared between questions: {findings.shares}.", stacklevel=2)
         self.identity = {
             **identity,
             "config": digest_settings([checkpoint.folder / "config.json"]),
@@ -120,7 +126,7 @@ class Transformers:
             "kind": str(checkpoint.config.get("model_type")),
             "parameters": str(sum(weight.numel() for weight in network.parameters())),
             "device": _device(network),
-            "shared pictures": findings.note if options.share else "no: switched off",
+            "shared pictures": f"no: {findings.shares}" if findings.shares else "yes",
             "batch tokens": str(self._batch_tokens),
             "torch": importlib.metadata.version("torch"),
             "transformers": importlib.metadata.version("transformers"),
@@ -130,7 +136,7 @@ class Transformers:
         """One response per request, batch by batch.
 
         A background thread reads the requests, no further ahead of the replies than a window and a
-        queue. What reading raises is raised here, once what was read before is answered.
+        queue. What reading raises is raised here, and ends it.
         """
         closed = threading.Event()
         groups = chain.from_iterable(read_groups(requests, self._length, closed))
@@ -151,6 +157,8 @@ class Transformers:
             for prompt in prompts:
                 if prompt.error:
                     yield Response(prompt.request.key, Reply(error=prompt.error))
+                elif prompt.request.rank and not self._ranks:
+                    yield Response(prompt.request.key, Reply(error=NO_RANKING))
                 elif prompt.request.rank:
                     rows += [Row(prompt, label) for label in prompt.options]
                 else:
@@ -165,10 +173,11 @@ class Transformers:
 
     def _parts(self, rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
         """Rows of one group in parts that fit into a batch each: usually, all of them."""
-        if rows:
-            size = max(1, self._batch_tokens // max(row.tokens for row in rows))
-            for start in range(0, len(rows), size):
-                yield rows[start : start + size]
+        for _, same in groupby(rows, key=lambda row: row.prompt.kind):
+            part = list(same)
+            size = max(1, self._batch_tokens // max(row.tokens for row in part))
+            for start in range(0, len(part), size):
+                yield part[start : start + size]
 
     def _fits(self, rows: Sequence[Row]) -> bool:
         """Whether rows may be computed together, padded to the longest of them."""
@@ -198,13 +207,13 @@ class Transformers:
         outcomes: Sequence[Outcome] = ()
         fault, too_large = "", False
         try:
-            outcomes = self._decoder.run(rows, self._share)
+            outcomes = self.decoder.run(rows, self._share)
         except torch.OutOfMemoryError:
             too_large = True
         except torch.AcceleratorError:
             raise  # the device is in no state to go on
         except REFUSALS as error:
-            too_large = any(words in str(error) for words in PROCESSOR_OUT_OF_MEMORY)
+            too_large = any(words in str(error) for words in NO_MEMORY)
             fault = f"The model failed at the question: {type(error).__name__}: {error}"
         # Outside of `except`, which would keep the failed batch's tensors alive.
         if outcomes:
@@ -292,7 +301,7 @@ def _default_batch_tokens(network: Any) -> int:
         free, most = torch.cuda.mem_get_info(network.device)[0], 32768
     else:
         free, most = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2, 4096
-    return max(1024, min(most, free // 2 // token))
+    return max(1024, min(most, int(free // 2 // token)))
 
 
 def _threads() -> int:

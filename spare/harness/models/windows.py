@@ -17,13 +17,16 @@ from spare.images import FORMATS, Picture, digest
 WINDOW = 1024
 """Most requests that are held back to find those that share a picture."""
 
+LARGEST = 16
+"""Most requests in a group, so that a queue of groups is bounded; beyond, sharing gains little."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Group:
     """Requests that see the same pictures after the same words, and may be answered together.
 
     Attributes:
-        requests: at least one; all rank or all write, and write with the same bound.
+        requests: one to `LARGEST`; all rank or all write, and write with the same bound.
         error: why none of them can be answered (their picture cannot be read), or "".
     """
 
@@ -72,7 +75,11 @@ def _group(
         # Nothing is seen together by questions without pictures.
         key = (_kind(request), seen or number)
         found.setdefault(key, []).append(request)
-    groups = [Group(tuple(requests)) for requests in found.values()]
+    groups = [
+        Group(tuple(requests[start : start + LARGEST]))
+        for requests in found.values()
+        for start in range(0, len(requests), LARGEST)
+    ]
     groups.sort(
         key=lambda group: (
             _kind(group.requests[0]),
