@@ -90,6 +90,8 @@ class Picture:
         """The encoded bytes. Raises PictureError if they are not there."""
         try:
             if self.cell is None:
+                if self.path.exists() and not self.path.is_file():  # a pipe would never end
+                    raise ValueError("it is no ordinary file")
                 data = self.path.read_bytes()
             elif isinstance(self.cell, TableCell):
                 data = _read_table_cell(self.path, self.cell)

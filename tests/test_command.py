@@ -192,7 +192,9 @@ def test_failed_samples_show_in_the_exit_code(
     build_checkpoint(tmp_path / "checkpoint", "llava", hidden=32, layers=1, side=28)
     arguments += ["--model", str(tmp_path / "checkpoint")]
     assert main(arguments) == 1
-    assert "1 samples got no reply" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "1 sample got no reply and count as wrong" in printed
+    assert "is damaged" in printed
     score = spare.load_run(out).scores[0]
     assert (score.errors, score.metrics["individual"]["n"]) == (1, 4)
     picture.write_bytes(whole)

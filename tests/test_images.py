@@ -568,6 +568,9 @@ def test_a_picture_that_is_not_there(tmp_path: Path) -> None:
             look(Picture(tmp_path / "b.jpg", "a/b.jpg"))
         with pytest.raises(PictureError, match=r"^Picture folder cannot be read"):
             look(Picture(tmp_path, "folder"))
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(PictureError, match="is no ordinary file"):
+        open_picture(Picture(tmp_path / "pipe", "pipe"))
     (tmp_path / "empty.jpg").touch()
     with pytest.raises(PictureError, match="is empty"):
         digest(Picture(tmp_path / "empty.jpg", "empty.jpg"))

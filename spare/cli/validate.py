@@ -6,6 +6,8 @@ import argparse
 import sys
 from collections.abc import Callable
 
+from spare.errors import DataError
+
 SHOWN = 10
 """Items that a check prints; the Python function returns more."""
 
@@ -23,8 +25,14 @@ def run(arguments: argparse.Namespace) -> int:
 
     ok = True
     for name in expand(",".join(arguments.tasks)):
+        try:
+            task = load_task(name)
+        except DataError as error:  # a custom task is its file
+            ok = False
+            print(f"{name}: NOT GOOD\n  failed  files: {error}")
+            continue
         report = validate(
-            load_task(name),
+            task,
             arguments.data,
             arguments.split,
             arguments.prompt,

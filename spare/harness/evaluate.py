@@ -29,7 +29,7 @@ default)."""
 
 
 def evaluate(
-    model: str | Model,
+    model: str | Path | Model,
     tasks: str | Sequence[str | Task],
     *,
     data: str | Path,
@@ -60,9 +60,12 @@ def evaluate(
             that fail raise nothing: they are errors in the scores, and stay in the denominator.
     """
     out = Path(out)
+    model = str(model) if isinstance(model, Path) else model
     if limit is not None and limit < 1:
         raise SpareError("--limit must be at least 1.")
     chosen = [load_task(name) if isinstance(name, str) else name for name in _names(tasks)]
+    if not chosen:
+        raise SpareError("No task was named. `spare tasks` lists them.")
     _check_choices(chosen, split=split, prompt=prompt, rules=rules)
     evaluations = [_evaluation(task, Path(data), split, prompt, rules, limit) for task in chosen]
     with runs.locked(out):

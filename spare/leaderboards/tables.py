@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,9 @@ from spare.leaderboards.breakdown import breakdown
 
 if TYPE_CHECKING:
     from rich.table import Table
+
+REASONS = 3
+"""Errors that are quoted under a table."""
 
 
 def print_scores(run: Run) -> None:
@@ -99,12 +103,33 @@ def _notes(run: Run) -> list[str]:
                 f"{name}: {score.headline} cannot be told, since questions were left out that may "
                 "matter (--lazy-groups or --limit); ask them all."
             )
-        if score.errors:
+        if score.statuses.get("skipped"):
             notes.append(
-                f"{name}: {score.errors:,} samples got no reply and count as wrong; the reasons "
-                f'stand in {run.path / "replies.jsonl"} under "error".'
+                f"{name}: {score.statuses['skipped']:,} questions were left out, since their "
+                "groups had failed already (--lazy-groups); figures that need them are left out."
             )
+        if score.errors:
+            what = "sample" if score.errors == 1 else "samples"
+            notes.append(
+                f"{name}: {score.errors:,} {what} got no reply and count as wrong. The first "
+                "reasons:"
+            )
+            notes += [f"  {one}" for one in _reasons(run, score)]
     return list(dict.fromkeys(notes))
+
+
+def _reasons(run: Run, score: Score) -> list[str]:
+    """Why the first few samples of a score have no reply, and where the rest is said."""
+    place = {"task": score.task, "split": score.split, "prompt": score.prompt}
+    reasons: dict[str, str] = {}
+    for line in run.replies():
+        if all(line.get(name) == value for name, value in place.items()):
+            if "error" in line:
+                reasons[line["id"]] = line["error"]
+            else:
+                reasons.pop(line["id"], None)
+    shown = [f"{name}: {reason}" for name, reason in list(reasons.items())[:REASONS]]
+    return [*shown, f'All of them stand in {run.path / "replies.jsonl"} under "error".']
 
 
 def _number(value: float) -> str:
@@ -143,5 +168,6 @@ def _print(table: Table) -> None:
     from rich.console import Console
 
     # A pipe has no width; 80 columns would fold what a script wants to read.
-    console = Console() if sys.stdout.isatty() else Console(width=200)
+    fixed = sys.stdout.isatty() or "COLUMNS" in os.environ
+    console = Console() if fixed else Console(width=200)
     console.print(table)

@@ -201,9 +201,12 @@ def _device_map(device: str) -> str:
         # Fills one accelerator before it begins the next, so a model that fits stays on one.
         return "sequential"
     try:
-        return str(torch.device(device))
+        found = torch.device(device)
     except RuntimeError:
         raise ModelError(f"There is no device {device!r}; try cpu, cuda or cuda:1.") from None
+    if found.type == "cuda" and not torch.cuda.is_available():
+        raise ModelError(f"There is no device {device!r}: torch sees no CUDA here; try cpu.")
+    return str(found)
 
 
 def _check_kind(checkpoint: Checkpoint, trust_remote_code: bool) -> None:
