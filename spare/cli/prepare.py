@@ -52,7 +52,16 @@ def _print(name: str, done: Prepared, data: str) -> None:
         checks = done.report.checks if done.report else ()
         lines += [f"failed   {one.name}: {one.detail}" for one in checks if one.outcome == "failed"]
     for line in lines:
-        print(textwrap.fill(line, 100, initial_indent="  ", subsequent_indent=" " * 11))
+        print(
+            textwrap.fill(
+                line,
+                100,
+                initial_indent="  ",
+                subsequent_indent=" " * 11,
+                break_long_words=False,
+                break_on_hyphens=False,  # a path is to be copied
+            )
+        )
     if not done.ok and done.report and done.report.samples:
         print(f"  `spare validate {name} --data {data}` says more.")
 

@@ -91,7 +91,7 @@ def _list() -> str:
 
 
 def _describe(task: Task) -> str:
-    chance = ", ".join(f"{name} {value:.2f}" for name, value in task.chance.items())
+    chance = ", ".join(f"{name} {value:.2f}" for name, value in task.chance.items()) or "unknown"
     splits = ", ".join(f"{name} ({size:,})" for name, size in task.splits.items())
     lines = [
         f"{task.name}, version {task.version}: {task.about}",
@@ -99,8 +99,8 @@ def _describe(task: Task) -> str:
         f"paper     {task.paper}",
         f"licence   {task.licence}",
         f"splits    {splits}; {task.split} by default",
-        f"metrics   {task.headline} stands for the task; {task.breakdown} is broken down",
-        f"chance    {chance}",
+        f"metrics   {task.headline} stands for the task; `show --by` gives {task.breakdown}",
+        *_wrap("chance", chance, indent="", width=9),
         "",
         "files, under the folder that --data names",
     ]
@@ -118,13 +118,14 @@ def _describe(task: Task) -> str:
     return "\n".join(lines)
 
 
-def _wrap(name: str, text: str) -> list[str]:
+def _wrap(name: str, text: str, indent: str = "  ", width: int = 15) -> list[str]:
     import textwrap
 
     return textwrap.wrap(
-        f"{name:<15} {text}",
+        f"{name:<{width}} {text}",
         width=100,
-        initial_indent="  ",
-        subsequent_indent=" " * 18,
+        initial_indent=indent,
+        subsequent_indent=" " * (len(indent) + width + 1),
         break_long_words=False,
+        break_on_hyphens=False,
     )

@@ -149,6 +149,8 @@ def load_task(name: str) -> Task:
         return _listed_task(name)
     if name in foreign_tasks():
         return foreign_tasks()[name]
+    if name in SUITES:
+        raise SpareError(f"{name} is a suite, of the tasks {', '.join(SUITES[name])}.")
     import difflib
 
     near = difflib.get_close_matches(name, [*LISTED, *foreign_tasks(), *SUITES], n=1)

@@ -152,6 +152,8 @@ class Transformers:
     def _respond(self, prepared: Iterable[Sequence[Prompt]]) -> Iterator[Response]:
         ranked: dict[int, dict[str, Outcome]] = {}
         batch: list[Row] = []
+        # Batches grow, so that the first is soon under way while the next is prepared.
+        bound = max(1, self._batch_tokens // 8)
         for prompts in prepared:
             rows = []
             for prompt in prompts:
@@ -164,9 +166,10 @@ class Transformers:
                 else:
                     rows.append(Row(prompt))
             for part in self._parts(rows):
-                if batch and not self._fits([*batch, *part]):
+                if batch and not _fits([*batch, *part], bound):
                     yield from self._responses(batch, ranked)
                     batch = []
+                    bound = min(2 * bound, self._batch_tokens)
                 batch += part
         if batch:
             yield from self._responses(batch, ranked)
@@ -178,11 +181,6 @@ class Transformers:
             size = max(1, self._batch_tokens // max(row.tokens for row in part))
             for start in range(0, len(part), size):
                 yield part[start : start + size]
-
-    def _fits(self, rows: Sequence[Row]) -> bool:
-        """Whether rows may be computed together, padded to the longest of them."""
-        tokens = len(rows) * max(row.tokens for row in rows)
-        return tokens <= self._batch_tokens and len({row.prompt.kind for row in rows}) == 1
 
     def _responses(
         self, batch: Sequence[Row], ranked: dict[int, dict[str, Outcome]]
@@ -236,6 +234,12 @@ class Transformers:
             pictures = (part for part in request.parts if isinstance(part, Picture))
             length += self._pixel_tokens * sum(pixels(picture) for picture in pictures)
         return length
+
+
+def _fits(rows: Sequence[Row], bound: int) -> bool:
+    """Whether rows may be computed together, in at most `bound` tokens, padding included."""
+    tokens = len(rows) * max(row.tokens for row in rows)
+    return tokens <= bound and len({row.prompt.kind for row in rows}) == 1
 
 
 def _ranking(prompt: Prompt, outcomes: Mapping[str, Outcome]) -> Reply:
@@ -300,7 +304,7 @@ def _default_batch_tokens(network: Any) -> int:
     if network.device.type == "cuda":
         free, most = torch.cuda.mem_get_info(network.device)[0], 32768
     else:
-        free, most = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2, 4096
+        free, most = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2, 2048
     return max(1024, min(most, int(free // 2 // token)))
 
 
