@@ -101,6 +101,19 @@ def test_likelihoods_are_those_of_one_forward_pass(
             assert likelihood.characters == len(request.options[label])
 
 
+def test_threads_do_not_matter(
+    checkpoint: Path, pictures: list[Picture], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One thread prepares pictures on two cores; machines with accelerators have more."""
+    model = load_model(str(checkpoint))
+    expected = answers(model, ask(pictures))
+    monkeypatch.setattr("spare.harness.models.transformers._threads", lambda: 6)
+    for seed in range(3):
+        requests = ask(pictures)
+        random.Random(seed).shuffle(requests)
+        assert answers(model, requests) == expected
+
+
 def test_token_counts(checkpoint: Path, reference: Reference, pictures: list[Picture]) -> None:
     model = load_model(str(checkpoint))
     requests = ask(pictures[:3])

@@ -158,8 +158,7 @@ def load_network(checkpoint: Checkpoint, options: Options) -> Any:
     """The checkpoint's network, ready to generate on its device.
 
     Raises:
-        ModelError: it is no vision-language model, needs code of its own that is not trusted, or
-            its weights do not fit its configuration.
+        ModelError: its weights do not fit its configuration, or an option does not fit.
     """
     repair_torchvision()
     import torch
@@ -167,7 +166,6 @@ def load_network(checkpoint: Checkpoint, options: Options) -> Any:
 
     if options.dtype not in DTYPES:
         raise ModelError(f"There is no dtype {options.dtype!r}; there are {', '.join(DTYPES)}.")
-    _check_kind(checkpoint, options.trust_remote_code)
     with quiet(), _sentences(checkpoint, "cannot be loaded"):
         network, report = transformers.AutoModelForImageTextToText.from_pretrained(
             checkpoint.folder,
@@ -209,7 +207,9 @@ def _device_map(device: str) -> str:
     return str(found)
 
 
-def _check_kind(checkpoint: Checkpoint, trust_remote_code: bool) -> None:
+def check_kind(checkpoint: Checkpoint, trust_remote_code: bool) -> None:
+    """Raises ModelError if it is no vision-language model that transformers can load, or needs code
+    of its own that is not trusted."""
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
     from transformers.models.auto.modeling_auto import (
         MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES,

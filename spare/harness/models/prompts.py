@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -93,9 +93,7 @@ class Preparer:
         self.scale_to: int | None = None
         if max_pixels is not None and not _bound_pixels(processor.image_processor, max_pixels):
             self.scale_to = max_pixels
-        self._special = frozenset(
-            (*processor.tokenizer.all_special_tokens, getattr(processor, "image_token", None))
-        ) - {None, ""}
+        self._signs = _signs(processor)
         self._once = _Once(processor.image_processor)
         processor.image_processor = self._once
 
@@ -134,19 +132,20 @@ class Preparer:
             if empty or not request.options:
                 what = f"option {empty[0]} is empty" if empty else "there are no options"
                 return Prompt(request, error=f"The options cannot be ranked: {what}.")
-        texts = (part for part in (*request.parts, *request.options.values()))
-        if special := self._find_special(text for text in texts if isinstance(text, str)):
-            return Prompt(
-                request,
-                error=f"The question spells out {special}, which the model would not take for text "
-                "but for one of its own signs; change the data.",
-            )
+        texts = [part for part in request.parts if isinstance(part, str)]
+        texts += request.options.values()
+        for sign in self._signs:
+            if any(sign in text for text in texts):
+                return Prompt(
+                    request,
+                    error=f"The question spells out {sign}, which the model would not take for "
+                    "text but for one of its own signs; change the data.",
+                )
         try:
             inputs = self.encode(request, images)
         except REFUSALS as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
             return Prompt(request, error=f"The model's processor refused the question: {reason}.")
-        options = {label: self.option(text) for label, text in request.options.items()}
         tokens = inputs["input_ids"]
         aligned = {name: value for name, value in inputs.items() if value.shape == tokens.shape}
         pictures = {name: value for name, value in inputs.items() if name not in aligned}
@@ -154,7 +153,7 @@ class Preparer:
             request,
             aligned,
             pictures,
-            options if request.rank else {},
+            self._options(request),
             max(
                 (i for i, t in enumerate(tokens[0].tolist()) if t in self.picture_tokens),
                 default=-1,
@@ -195,21 +194,20 @@ class Preparer:
         except jinja2.TemplateError as error:
             raise ValueError(f"its chat template cannot be filled in ({error})") from None
 
-    def _find_special(self, texts: Iterable[str]) -> str | None:
-        return next(
-            (token for text in texts for token in sorted(self._special) if token in text), None
-        )
+    def _options(self, request: Request) -> dict[str, torch.Tensor]:
+        """Tokens of each option that is to be ranked, as a whole reply, shape (tokens,).
 
-    def option(self, text: str) -> torch.Tensor:
-        """Tokens of an option as a whole reply, shape (tokens,).
-
-        It is cut into tokens on its own: what precedes it is the template's opening of a reply,
-        which a written reply could not merge with either. The end of the turn is not counted.
+        An option is cut into tokens on its own: what precedes it is the template's opening of a
+        reply, which a written reply could not merge with either. The end of the turn is not
+        counted.
         """
-        tokenizer = self.processor.tokenizer
-        ids = tokenizer(text, add_special_tokens=False, return_tensors="pt")["input_ids"]
-        tokens: torch.Tensor = ids[0]
-        return tokens
+        if not request.rank:
+            return {}
+        cut = self.processor.tokenizer
+        return {
+            label: cut(text, add_special_tokens=False, return_tensors="pt")["input_ids"][0]
+            for label, text in request.options.items()
+        }
 
 
 class _Once:
@@ -239,6 +237,13 @@ class _Once:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._processor, name)
+
+
+def _signs(processor: Any) -> list[str]:
+    """Tokens that mean something to the model and that no text should contain. Some tokenizers
+    count a plain "!" among them, to pad with; such are text all the same."""
+    tokens = {*processor.tokenizer.all_special_tokens, getattr(processor, "image_token", None)}
+    return sorted(token for token in tokens if token and token[0] in "<[" and token[-1] in ">]")
 
 
 def _is_same(value: torch.Tensor, other: torch.Tensor | None) -> bool:

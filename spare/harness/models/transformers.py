@@ -34,6 +34,7 @@ from spare.harness.models.digests import (
 from spare.harness.models.loading import (
     Checkpoint,
     apply_adapter,
+    check_kind,
     find_checkpoint,
     load_network,
     load_processor,
@@ -68,6 +69,7 @@ def load(name: str, options: Options) -> Transformers:
     """
     require_packages()
     checkpoint = find_checkpoint(name, options.trust_remote_code)
+    check_kind(checkpoint, options.trust_remote_code)
     # Both read every byte of the weights; side by side, the disk delivers them once.
     with ThreadPoolExecutor(1, "digest") as pool:
         weights = pool.submit(digest_files, checkpoint.weights)
@@ -126,7 +128,7 @@ class Transformers:
             "kind": str(checkpoint.config.get("model_type")),
             "parameters": str(sum(weight.numel() for weight in network.parameters())),
             "device": _device(network),
-            "shared pictures": f"no: {findings.shares}" if findings.shares else "yes",
+            "shared pictures": "yes" if self._share else f"no: {findings.shares or 'switched off'}",
             "batch tokens": str(self._batch_tokens),
             "torch": importlib.metadata.version("torch"),
             "transformers": importlib.metadata.version("transformers"),
@@ -293,8 +295,8 @@ def _context(network: Any) -> int:
 def _default_batch_tokens(network: Any) -> int:
     """As many tokens as half of the free memory holds, by a generous estimate, within reason.
 
-    Beyond a few thousand tokens a processor, beyond some ten thousand an accelerator, gains
-    nothing from larger batches.
+    Processors gain nothing from batches of more than a few thousand tokens, accelerators nothing
+    from more than some ten thousand.
     """
     import torch
 
