@@ -209,6 +209,7 @@ def reply_line(
         for part in sample.parts
     ]
     line |= {"target": sample.target, "options": dict(sample.options), "rank": sample.rank}
+    line |= {"answers": list(sample.answers)} if sample.answers else {}
     line |= {"tags": dict(sample.tags), "group": sample.group, "cluster": sample.cluster}
     if reply.error:
         line["error"] = reply.error

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import random
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from spare.harness import run as runs
@@ -54,6 +55,7 @@ def _write_scores(out: Path, rows: list[dict[str, object]]) -> None:
 def _score(out: Path, evaluation: Evaluation, rules: Rules, log: runs.ReplyLog) -> Score:
     task, place = evaluation.task, evaluation.place
     statuses: Counter[str] = Counter()
+    guesses = random.Random(rules.guess_seed)
     path = out / f"verdicts.{rules.name}.jsonl"
     with runs.replaced(path) as file:
         # The verdicts of the other tasks in this run stay; ours are written anew behind them.
@@ -66,6 +68,8 @@ def _score(out: Path, evaluation: Evaluation, rules: Rules, log: runs.ReplyLog) 
                     if reply is None
                     else task.judge(sample, reply, rules.name)
                 )
+                if rules.guess_seed is not None:
+                    verdict = _guessed(sample, verdict, guesses)
                 statuses[verdict.status] += 1
                 one = Judged(
                     sample.id, sample.target, verdict, sample.tags, sample.group, sample.cluster
@@ -89,6 +93,14 @@ def _score(out: Path, evaluation: Evaluation, rules: Rules, log: runs.ReplyLog) 
         metrics={metric.name: asdict(estimate(metric)) for metric in metrics if metric.n},
         chance=task.chance_for(evaluation.prompt),
     )
+
+
+def _guessed(sample: Sample, verdict: Verdict, guesses: random.Random) -> Verdict:
+    """The verdict of a reference that draws an option where it can read none."""
+    if verdict.status not in ("empty", "unparsed") or not sample.options:
+        return verdict
+    label = guesses.choice(list(sample.options))
+    return replace(verdict, parsed=label, score=float(label == sample.target))
 
 
 def _others(out: Path, path: Path, place: dict[str, str], rules: str) -> Iterator[str]:

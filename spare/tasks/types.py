@@ -39,7 +39,8 @@ class Sample:
         id: unique within (task, split); the same in every layout where the published files allow
             it.
         parts: text and pictures in the order in which the model sees them, one user turn.
-        target: label of the right option, or the right text if there are no options.
+        target: label of the right option, or the right text if there are no options; "" if the
+            publisher keeps the answers to itself.
         options: label -> text in the order asked ("A" -> "a mug under a table"; "True" -> "True").
             Labels may have gaps where a published file has them. Empty for open questions.
         rank: True if the model does not write but ranks the options' texts by likelihood.
@@ -48,6 +49,8 @@ class Sample:
             photographs).
         cluster: samples with one cluster share a picture and are not independent; unit of the
             intervals.
+        answers: all texts that an open question accepts, as published and with their repetitions
+            (TextVQA's ten people); empty if `target` is the only one.
     """
 
     id: str
@@ -58,6 +61,7 @@ class Sample:
     tags: Mapping[str, str] = field(default_factory=dict)
     group: str = ""
     cluster: str = ""
+    answers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,13 +199,21 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """A named way of reading replies. `source` is the reference that it copies, or "" if it is our
-    own."""
+    """A named way of reading replies.
+
+    Attributes:
+        judge: (sample, reply) -> verdict. Any text gets one, and no exception.
+        source: the reference that it copies, or "" if it is our own.
+        guess_seed: if set, the reference draws one of the options for a reply that it cannot read,
+            from Python's generator with this seed, in the order of the samples. The verdict keeps
+            its status, so that a figure without the luck can stand beside the reference's.
+    """
 
     name: str
     about: str
     judge: Callable[[Sample, Reply], Verdict]
     source: str = ""
+    guess_seed: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,6 +261,21 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
+class Submission:
+    """How replies are handed in where the answers are not public.
+
+    Attributes:
+        name: the file's name, as its receiver wants it.
+        where: who scores it, for a person.
+        write: (files, split, samples with replies in the benchmark's order, path) writes it.
+    """
+
+    name: str
+    where: str
+    write: Callable[[Files, str, Iterable[tuple[Sample, Reply]], Path], None]
+
+
+@dataclass(frozen=True, slots=True)
 class Task:
     """A benchmark. Everything about it is in one file of `spare/tasks/`, which builds this record.
 
@@ -267,6 +294,8 @@ class Task:
             metrics, headline included.
         all_or_nothing: every sample of a group must be right for the headline to count it, so a
             group that has failed need not be asked again.
+        submission: set if the answers are not public: replies are written down for those who have
+            them, and nothing is scored.
     """
 
     name: str
@@ -286,6 +315,7 @@ class Task:
     read: Callable[[Files, str, Prompt], Iterator[Sample]]
     summarise: Callable[[Iterable[Judged], str], list[Metric]]
     all_or_nothing: bool = False
+    submission: Submission | None = None
 
     def prompt(self, name: str = "") -> Prompt:
         """The prompt called `name`, or the default one."""
