@@ -237,13 +237,15 @@ def reply_of(line: Mapping[str, Any]) -> Reply:
     )
 
 
-def verdict_line(place: Mapping[str, str], key: str, judged: Judged) -> dict[str, Any]:
+def verdict_line(
+    place: Mapping[str, str], key: str, sample: Sample, verdict: Verdict
+) -> dict[str, Any]:
     """A line of `verdicts.<rules>.jsonl`. `key` names the reply that was judged."""
-    verdict = judged.verdict
-    line: dict[str, Any] = {**place, "id": judged.id, "key": key, "target": judged.target}
+    line: dict[str, Any] = {**place, "id": sample.id, "key": key, "target": sample.target}
+    line |= {"answers": list(sample.answers)} if sample.answers else {}
     line |= {"parsed": verdict.parsed, "score": verdict.score, "status": verdict.status}
-    line |= {"also": dict(verdict.also), "tags": dict(judged.tags)}
-    return line | {"group": judged.group, "cluster": judged.cluster}
+    line |= {"also": dict(verdict.also), "tags": dict(sample.tags)}
+    return line | {"group": sample.group, "cluster": sample.cluster}
 
 
 def judged_from_line(line: Mapping[str, Any]) -> Judged:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 import random
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 from spare.harness import run as runs
 from spare.harness.asking import Evaluation
 from spare.harness.run import Score
 from spare.harness.statistics import estimate
-from spare.tasks.types import Judged, Reply, Rules, Sample, Verdict
+from spare.tasks.types import Judged, Reply, Rules, Sample, Task, Verdict
 
 Place = tuple[str, str, str]
 """Task, split and prompt: what an evaluation is called in the files of a run."""
@@ -53,7 +54,33 @@ def _write_scores(out: Path, rows: list[dict[str, object]]) -> None:
 
 
 def _score(out: Path, evaluation: Evaluation, rules: Rules, log: runs.ReplyLog) -> Score:
-    task, place = evaluation.task, evaluation.place
+    task = evaluation.task
+    statuses, metrics = judge_all(out, evaluation.place, task, rules, _replies(evaluation, log))
+    return Score(
+        **evaluation.place,
+        version=task.version,
+        layout=evaluation.files.layout,
+        rules=rules.name,
+        samples=len(evaluation.keys),
+        published=task.splits[evaluation.split],
+        limit=evaluation.limit,
+        statuses=statuses,
+        headline=task.headline,
+        breakdown=task.breakdown,
+        metrics=metrics,
+        chance=task.chance_for(evaluation.prompt),
+    )
+
+
+def judge_all(
+    out: Path,
+    place: dict[str, str],
+    task: Task,
+    rules: Rules,
+    replies: Iterable[tuple[str, Sample, Reply | None]],
+) -> tuple[dict[str, int], dict[str, dict[str, Any]]]:
+    """Judge replies (key, sample, reply; None if it was skipped) in the benchmark's order, write
+    their verdicts, and return how many were read how, and the metrics."""
     statuses: Counter[str] = Counter()
     guesses = random.Random(rules.guess_seed)
     path = out / f"verdicts.{rules.name}.jsonl"
@@ -62,7 +89,7 @@ def _score(out: Path, evaluation: Evaluation, rules: Rules, log: runs.ReplyLog) 
         file.writelines(_others(out, path, place, rules.name))
 
         def judged() -> Iterator[Judged]:
-            for key, sample, reply in _replies(evaluation, log):
+            for key, sample, reply in replies:
                 verdict = (
                     Verdict("", 0.0, "skipped")
                     if reply is None
@@ -74,25 +101,13 @@ def _score(out: Path, evaluation: Evaluation, rules: Rules, log: runs.ReplyLog) 
                 one = Judged(
                     sample.id, sample.target, verdict, sample.tags, sample.group, sample.cluster
                 )
-                line = runs.verdict_line(place, key, one)
+                line = runs.verdict_line(place, key, sample, verdict)
                 file.write(json.dumps(line, ensure_ascii=False) + "\n")
                 yield one
 
         metrics = task.summarise(judged(), rules.name)
-    return Score(
-        **place,
-        version=task.version,
-        layout=evaluation.files.layout,
-        rules=rules.name,
-        samples=len(evaluation.keys),
-        published=task.splits[evaluation.split],
-        limit=evaluation.limit,
-        statuses=dict(sorted(statuses.items())),
-        headline=task.headline,
-        breakdown=task.breakdown,
-        metrics={metric.name: asdict(estimate(metric)) for metric in metrics if metric.n},
-        chance=task.chance_for(evaluation.prompt),
-    )
+    figures = {metric.name: asdict(estimate(metric)) for metric in metrics if metric.n}
+    return dict(sorted(statuses.items())), figures
 
 
 def _guessed(sample: Sample, verdict: Verdict, guesses: random.Random) -> Verdict:
