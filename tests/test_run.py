@@ -123,7 +123,7 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
     path = tmp_path / "scores.json"
     runs.write_json(path, {"scores": [1]})
     with contextlib.suppress(KeyboardInterrupt), runs.replaced(path) as file:
-        file.write("half")
+        file.write(b"half")
         raise KeyboardInterrupt
     assert runs.read_json(path) == {"scores": [1]}
     assert [one.name for one in tmp_path.iterdir()] == ["scores.json"]

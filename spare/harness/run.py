@@ -14,15 +14,18 @@ writers apart.
 
 from __future__ import annotations
 
+import bisect
 import contextlib
 import errno
 import hashlib
+import io
 import json
 import os
+from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, NamedTuple
 
 from spare import images
 from spare.errors import SpareError
@@ -31,6 +34,10 @@ from spare.tasks.types import Judged, Likelihood, Reply, Sample, Verdict
 
 FORMAT = 1
 """Version of the run directory's layout. A run of a newer one is refused, never misread."""
+
+
+READ = 2048
+"""Bytes that nearly every line of `replies.jsonl` fits in."""
 
 
 class DamagedError(SpareError):
@@ -69,6 +76,11 @@ class Score:
     chance: Mapping[str, float]
 
     @property
+    def place(self) -> tuple[str, str, str]:
+        """Task, split and prompt: whose replies were judged."""
+        return self.task, self.split, self.prompt
+
+    @property
     def errors(self) -> int:
         """Samples that no reply was got for."""
         return self.statuses.get("error", 0)
@@ -95,7 +107,7 @@ class Run:
     @property
     def unfinished(self) -> list[str]:
         """Tasks that were begun and have no scores (now)."""
-        scored = {(score.task, score.split, score.prompt) for score in self.scores}
+        scored = {score.place for score in self.scores}
         return [
             str(entry["task"])
             for entry in self.manifest["evaluations"]
@@ -104,10 +116,13 @@ class Run:
 
     def verdicts(self, score: Score) -> Iterator[Judged]:
         """The judged samples behind one score, in the benchmark's order."""
-        place = (score.task, score.split, score.prompt)
+        return map(judged_from_line, self.verdict_lines(score))
+
+    def verdict_lines(self, score: Score) -> Iterator[Mapping[str, Any]]:
+        """The lines of `verdicts.<rules>.jsonl` behind one score, in the benchmark's order."""
         for line in read_lines(self.path / f"verdicts.{score.rules}.jsonl"):
-            if (line["task"], line["split"], line["prompt"]) == place:
-                yield judged_from_line(line)
+            if (line["task"], line["split"], line["prompt"]) == score.place:
+                yield line
 
     def replies(self) -> Iterator[Mapping[str, Any]]:
         """Every line of `replies.jsonl`: questions and replies, in order of arrival."""
@@ -192,6 +207,27 @@ def reply_key(
 # Lines
 
 
+def dump(line: Mapping[str, Any]) -> bytes:
+    """A line of JSON, its end included."""
+    import orjson
+
+    try:
+        return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
+    except TypeError:  # half of a surrogate pair, which models do write
+        text = json.dumps(line, ensure_ascii=False) + "\n"
+        return text.encode("utf-8", "backslashreplace")
+
+
+def parse(data: bytes) -> Any:
+    """What a line of JSON says. Raises ValueError if it is not whole."""
+    import orjson
+
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return json.loads(data)
+
+
 def reply_line(
     key: str,
     place: Mapping[str, str],
@@ -237,15 +273,29 @@ def reply_of(line: Mapping[str, Any]) -> Reply:
     )
 
 
-def verdict_line(
-    place: Mapping[str, str], key: str, sample: Sample, verdict: Verdict
-) -> dict[str, Any]:
-    """A line of `verdicts.<rules>.jsonl`. `key` names the reply that was judged."""
-    line: dict[str, Any] = {**place, "id": sample.id, "key": key, "target": sample.target}
-    line |= {"answers": list(sample.answers)} if sample.answers else {}
-    line |= {"parsed": verdict.parsed, "score": verdict.score, "status": verdict.status}
-    line |= {"also": dict(verdict.also), "tags": dict(sample.tags)}
-    return line | {"group": sample.group, "cluster": sample.cluster}
+class Saved(NamedTuple):
+    """A sample and the reply that was saved for it.
+
+    Attributes:
+        reply: None if the sample was not asked.
+        key: identity of the reply in `replies.jsonl`; "" without one.
+    """
+
+    sample: Sample
+    reply: Reply | None
+    key: str = ""
+
+
+def verdict_line(place: Mapping[str, str], saved: Saved, verdict: Verdict) -> dict[str, Any]:
+    """A line of `verdicts.<rules>.jsonl`."""
+    sample = saved.sample
+    line: dict[str, Any] = {**place, "id": sample.id, "key": saved.key, "target": sample.target}
+    if sample.answers:
+        line["answers"] = sample.answers
+    line["parsed"], line["score"], line["status"] = verdict.parsed, verdict.score, verdict.status
+    line["also"], line["tags"] = dict(verdict.also), dict(sample.tags)
+    line["group"], line["cluster"] = sample.group, sample.cluster
+    return line
 
 
 def judged_from_line(line: Mapping[str, Any]) -> Judged:
@@ -255,6 +305,44 @@ def judged_from_line(line: Mapping[str, Any]) -> Judged:
 
 
 # Files
+
+
+class _Places:
+    """Where the replies of a log are, in 17 bytes each: a dictionary of a million takes 200 MB.
+
+    Keys are digests, so 64 bits of them are enough to tell a log's replies apart.
+    """
+
+    def __init__(self, path: Path) -> None:
+        import numpy
+
+        hashes, offsets = array("q"), array("q")
+        failed = bytearray()
+        for offset, line in read_log(path):
+            hashes.append(hash(line["key"]))
+            offsets.append(offset)
+            failed.append("error" in line)
+        order = numpy.argsort(numpy.frombuffer(hashes, numpy.int64), kind="stable")
+        self._hashes = array("q", numpy.frombuffer(hashes, numpy.int64)[order].tobytes())
+        self._offsets = array("q", numpy.frombuffer(offsets, numpy.int64)[order].tobytes())
+        self._failed = numpy.frombuffer(failed, numpy.uint8)[order].tobytes()
+        self.answers = len(failed) - sum(failed)
+
+    def answer(self, key: str) -> int:
+        """The first reply with this key that is no error; -1 if there is none."""
+        wanted = hash(key)
+        place = bisect.bisect_left(self._hashes, wanted)
+        while place < len(self._hashes) and self._hashes[place] == wanted:
+            if not self._failed[place]:
+                return self._offsets[place]
+            place += 1
+        return -1
+
+    def error(self, key: str) -> int:
+        """The last error with this key; -1 if there is none."""
+        wanted = hash(key)
+        place = bisect.bisect_right(self._hashes, wanted) - 1
+        return self._offsets[place] if place >= 0 and self._hashes[place] == wanted else -1
 
 
 class ReplyLog:
@@ -269,13 +357,12 @@ class ReplyLog:
         try:
             _drop_torn_end(path)
             self._file = path.open("ab", buffering=0)
-            self._reader = path.open("rb")
+            self._reader = path.open("rb", buffering=0)
         except OSError as error:
             raise disk_error(path, error) from None
+        self._old = _Places(path)
         self._answers: dict[str, int] = {}
         self._errors: dict[str, int] = {}
-        for offset, line in read_log(path):
-            self._note(line, offset)
         self._end = path.stat().st_size
 
     def _note(self, line: Mapping[str, Any], offset: int) -> None:
@@ -287,25 +374,30 @@ class ReplyLog:
 
     def __contains__(self, key: str) -> bool:
         """Whether there is a reply with this key that is no error."""
-        return key in self._answers
+        return key in self._answers or self._old.answer(key) >= 0
 
     @property
     def empty(self) -> bool:
         """Whether there is no reply at all."""
-        return not self._answers
+        return not self._answers and not self._old.answers
 
     def line(self, key: str) -> dict[str, Any]:
         """The line with this key: the reply if there is one, else the last error, else nothing."""
-        offset = self._answers.get(key, self._errors.get(key))
-        if offset is None:
+        offset = self._old.answer(key)
+        if offset < 0:
+            offset = self._answers.get(key, self._errors.get(key, self._old.error(key)))
+        if offset < 0:
             return {}
         self._reader.seek(offset)
-        line: dict[str, Any] = json.loads(self._reader.readline())
+        data = self._reader.read(READ)
+        while b"\n" not in data and (more := self._reader.read(len(data))):
+            data += more
+        line: dict[str, Any] = parse(data.partition(b"\n")[0])
         return line
 
     def append(self, line: Mapping[str, Any]) -> None:
         """Write one line. A full disk raises SpareError; what was written before stays."""
-        data = (json.dumps(line, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace")
+        data = dump(line)
         try:
             written = self._file.write(data)
             if written != len(data):
@@ -349,7 +441,7 @@ def read_log(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         offset = 0
         for data in file:
             try:
-                line = json.loads(data) if data.endswith(b"\n") else None
+                line = parse(data) if data.endswith(b"\n") else None
             except ValueError:
                 line = None
             if isinstance(line, dict) and isinstance(line.get("key"), str):
@@ -357,18 +449,22 @@ def read_log(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             offset += len(data)
 
 
-def read_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """Lines of a JSON Lines file that this program wrote whole."""
+def read_lines(path: Path, start: int = 0, but: bytes = b"\n") -> Iterator[dict[str, Any]]:
+    """Lines of a JSON Lines file that this program wrote whole: from the byte `start` on, without
+    those that begin with `but`."""
     with _readable(path).open("rb") as file:
+        file.seek(start)
         for number, data in enumerate(file, 1):
+            if data.startswith(but):
+                continue
             try:
-                line = json.loads(data)
+                line = parse(data)
             except ValueError:
                 line = None
             if not isinstance(line, dict):
+                place = f"line {number}" if not start else "a line near its end"
                 raise DamagedError(
-                    f"{path}, line {number} is damaged; run the same `spare eval` again to write "
-                    "it anew."
+                    f"{path}, {place} is damaged; run the same `spare eval` again to write it anew."
                 )
             yield line
 
@@ -398,17 +494,18 @@ def _readable(path: Path) -> Path:
 
 def write_json(path: Path, value: Any) -> None:
     """Replace a JSON file whole."""
+    text = json.dumps(value, ensure_ascii=False, indent=2) + "\n"
     with replaced(path) as file:
-        file.write(json.dumps(value, ensure_ascii=False, indent=2) + "\n")
+        file.write(text.encode("utf-8", "backslashreplace"))
 
 
 @contextlib.contextmanager
-def replaced(path: Path) -> Iterator[TextIO]:
+def replaced(path: Path) -> Iterator[io.BufferedWriter]:
     """A file to write that takes the place of `path` at the end: readers see the old one or the
     new one, never a part. Raises SpareError if it cannot be written."""
     temporary = path.with_name(path.name + ".part")
     try:
-        with temporary.open("w", encoding="utf-8", errors="backslashreplace") as file:
+        with temporary.open("wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())

@@ -1,0 +1,176 @@
+"""Judge the saved replies of a run again, under any rule sets, without the benchmark's files.
+
+Replies keep their questions whole, and the verdicts of an earlier scoring keep the benchmark's
+order, its labels, and what was left out; so nothing is asked, and nothing else is needed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from spare.errors import SpareError
+from spare.harness import run as runs
+from spare.harness.run import Run, Saved, Score
+from spare.harness.scoring import judge_all, write_scores
+from spare.images import Picture
+from spare.tasks import load_task
+from spare.tasks.types import Reply, Sample, Task
+
+
+def rescore(
+    path: str | Path,
+    *,
+    tasks: Sequence[str] = (),
+    rules: str = "all",
+    on_event: Callable[[str], None] = lambda event: None,
+) -> Run:
+    """Judge the replies of the run in `path` again, and return the run with its new scores.
+
+    Args:
+        tasks: names of tasks; all that were scored if empty.
+        rules: a rule set's name, or "all" that can read the replies. Scores under other rule sets
+            stay as they are.
+        on_event: receives a line before each task.
+
+    Raises:
+        SpareError: a task was never scored or its version has changed, or its prompt's replies
+            cannot be read by the rule set.
+    """
+    path = Path(path)
+    with runs.locked(path):
+        run = runs.load_run(path)
+        scored = _one_per_place(run, tasks)
+        with contextlib.closing(runs.ReplyLog(path / "replies.jsonl")) as log:
+            for score in scored:
+                _rescore(run, score, rules, log, on_event)
+    return runs.load_run(path)
+
+
+def _one_per_place(run: Run, tasks: Sequence[str]) -> list[Score]:
+    """A score of every task and prompt, whichever its rules; its verdicts keep the order."""
+    places = {score.place: score for score in run.scores}
+    for name in tasks:
+        if not any(score.task == name for score in run.scores):
+            scored = ", ".join(dict.fromkeys(score.task for score in run.scores)) or "nothing"
+            raise SpareError(f"{run.path} has no score of {name}; it has scored {scored}.")
+    chosen = [score for score in places.values() if not tasks or score.task in tasks]
+    if not chosen:
+        raise SpareError(
+            f"{run.path} has no scores yet; the same `spare eval` that began it finishes it."
+        )
+    return chosen
+
+
+def _rescore(
+    run: Run, score: Score, rules: str, log: runs.ReplyLog, on_event: Callable[[str], None]
+) -> None:
+    task = load_task(score.task)
+    check_version(score, task)
+    prompt = task.prompt(score.prompt)
+    names = prompt.rules if rules == "all" else (task.rules_for(prompt, rules).name,)
+    place = {"task": score.task, "split": score.split, "prompt": score.prompt}
+    on_event(f"{score.task}: {score.samples:,} replies under {', '.join(names)}")
+    replies = _replies(run, score, log)
+    readings = judge_all(run.path, place, task, [task.rules[name] for name in names], replies)
+    scores = {(one.place, one.rules): one for one in runs.load_run(run.path).scores}
+    for name, (statuses, metrics) in readings.items():
+        new = replace(score, rules=name, statuses=statuses, metrics=metrics)
+        scores[new.place, name] = new
+    # The scores of one task stay together, in the order in which the tasks were scored.
+    order = list(dict.fromkeys(place for place, _ in scores))
+    rows = sorted(scores.values(), key=lambda one: order.index(one.place))
+    write_scores(run.path, [asdict(one) for one in rows])
+
+
+def check_version(score: Score, task: Task) -> None:
+    """Raises SpareError if the task has changed since it was scored."""
+    if not score.task.startswith("custom:") and task.version != score.version:
+        raise SpareError(
+            f"{score.task} was scored as version {score.version}, and this program has "
+            f"{task.version}; run the same `spare eval` again, which asks only what has changed."
+        )
+
+
+def _replies(run: Run, score: Score, log: runs.ReplyLog) -> Iterator[Saved]:
+    """Samples and their replies in the benchmark's order."""
+    for line in run.verdict_lines(score):
+        key = line["key"]
+        asked = log.line(key) if key else {}
+        if key and not asked:
+            raise SpareError(
+                f"{run.path / 'replies.jsonl'} has lost the reply to {line['id']} of {score.task}; "
+                "run the same `spare eval` again, which asks for it."
+            )
+        yield Saved(sample_of(line, asked), runs.reply_of(asked) if asked else None, key)
+
+
+def sample_of(verdict: Mapping[str, Any], asked: Mapping[str, Any]) -> Sample:
+    """A sample as a run keeps it: what was asked stands beside the reply, and the labels, which
+    may have been corrected since, beside the verdict. Its pictures are names only."""
+    parts = (
+        part if isinstance(part, str) else Picture(Path(part["name"]), part["name"])
+        for part in asked.get("parts", ())
+    )
+    return Sample(
+        id=verdict["id"],
+        parts=tuple(parts),
+        target=verdict["target"],
+        options=asked.get("options", {}),
+        rank=asked.get("rank", False),
+        tags=verdict["tags"],
+        group=verdict["group"],
+        cluster=verdict["cluster"],
+        answers=tuple(verdict.get("answers", ())),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A sample that rule sets read differently.
+
+    Attributes:
+        reply: the text, or the likelihoods as a text.
+        readings: rules -> what was read ("" if nothing), its status and its score.
+    """
+
+    task: str
+    prompt: str
+    id: str
+    target: str
+    reply: str
+    readings: Mapping[str, tuple[str, str, float]]
+
+
+def differences(run: Run, tasks: Sequence[str] = ()) -> Iterator[Difference]:
+    """Samples that two of a run's rule sets score differently, task by task, in the benchmark's
+    order."""
+    places: dict[tuple[str, str, str], list[Score]] = {}
+    for score in run.scores:
+        if not tasks or score.task in tasks:
+            places.setdefault(score.place, []).append(score)
+    with contextlib.closing(runs.ReplyLog(run.path / "replies.jsonl")) as log:
+        for (task, _, prompt), scores in places.items():
+            readers = [run.verdict_lines(score) for score in scores]
+            for lines in zip(*readers, strict=True):
+                if len({line["score"] for line in lines}) < 2:
+                    continue
+                readings = {
+                    score.rules: (line["parsed"], line["status"], line["score"])
+                    for score, line in zip(scores, lines, strict=True)
+                }
+                first = lines[0]
+                reply = runs.reply_of(log.line(first["key"]))
+                yield Difference(task, prompt, first["id"], first["target"], said(reply), readings)
+
+
+def said(reply: Reply) -> str:
+    """A reply as a text, for a person."""
+    if reply.error:
+        return f"error: {reply.error}"
+    if reply.likelihoods is not None:
+        return ", ".join(f"{name} {one.total:.2f}" for name, one in reply.likelihoods.items())
+    return reply.text
