@@ -5,10 +5,10 @@ Everything that the command `spare` does is a function here of the same name and
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False  # as in `typing`, whose import would be a third of the time to `--help`
 if TYPE_CHECKING:
+    from typing import Any
+
     from spare.errors import SpareError as SpareError
     from spare.harness.evaluate import evaluate as evaluate
     from spare.harness.models import load_model as load_model
@@ -40,6 +40,8 @@ __all__ = sorted(_HOMES)
 
 def __getattr__(name: str) -> Any:
     # Lazy, so that `import spare` costs nothing and loads no torch.
+    import importlib
+
     if name not in _HOMES:
         raise AttributeError(f"module 'spare' has no attribute {name!r}")
     return getattr(importlib.import_module(_HOMES[name]), name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from typing import Literal, get_args
 
 import pytest
 from hypothesis import given
@@ -15,6 +16,7 @@ from spare.harness.models.baselines import Majority
 from spare.harness.models.types import Model, Request
 from spare.tasks.types import Reply, Sample
 
+Normalisation = Literal["sum", "mean", "character"]
 OPTIONS = {"A": "left", "B": "right", "D": "on top"}
 
 
@@ -105,3 +107,28 @@ def test_baselines_have_no_weights(engine: str) -> None:
     with pytest.raises(ModelError, match="takes no name"):
         load_model(f"{engine}:something")
     assert load_model(f"{engine}:").identity == load_model(engine).identity
+
+
+@pytest.mark.parametrize("normalisation", get_args(Normalisation))
+def test_a_random_ranking_is_uniform_however_it_is_normalised(
+    normalisation: Normalisation,
+) -> None:
+    """Options of very different lengths; Pearson's statistic as above."""
+    options = {"A": "on", "B": "to the right of it", "C": "under the table " * 20}
+    requests = [Request(f"q{number}", ("?",), options, rank=True) for number in range(3000)]
+    counts: Counter[str] = Counter()
+    for reply in answers(load_model("random"), requests).values():
+        assert reply.likelihoods is not None
+        found = reply.likelihoods
+        counts[max(found, key=lambda label: found[label].by(normalisation))] += 1
+    assert sum((counts[label] - 1000) ** 2 / 1000 for label in options) < 20.5
+
+
+def test_majority_ties_however_long_the_options_are() -> None:
+    model = Majority()
+    model.study([Sample("1", ("?",), "A", {"A": "left", "B": "right"}, rank=True)])
+    request = Request("1", ("?",), {"A": "on", "B": "on the other side of"}, rank=True)
+    (reply,) = answers(model, [request]).values()
+    assert reply.likelihoods is not None
+    for normalisation in get_args(Normalisation):
+        assert len({one.by(normalisation) for one in reply.likelihoods.values()}) == 1

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from spare.cli import VERBS, main
+from spare.cli import GO_ON, VERBS, main
+from spare.tasks import LISTED
 
 HEAVY = ("torch", "transformers", "numpy", "PIL", "datasets", "pandas", "pyarrow", "scipy", "rich")
 
@@ -77,7 +79,7 @@ def test_mistakes_get_a_sentence(capsys: pytest.CaptureFixture[str], tmp_path: P
 
 
 def test_the_list_says_what_the_tasks_say() -> None:
-    from spare.tasks import LISTED, load_task
+    from spare.tasks import load_task
 
     for name, row in LISTED.items():
         task = load_task(name)
@@ -98,3 +100,133 @@ def test_tasks_as_json_are_what_the_tasks_say(capsys: pytest.CaptureFixture[str]
         for prompt in task.prompts.values():
             assert prompt.rules
             assert set(prompt.rules) <= set(task.rules)
+
+
+def spoken(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """The command in a process of its own, its output in pipes, without COLUMNS."""
+    environment = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
+    return subprocess.run(
+        [sys.executable, "-m", "spare", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env=environment,
+    )
+
+
+def widest(text: str) -> int:
+    return max(map(len, text.splitlines()))
+
+
+def test_a_pipe_gets_a_hundred_columns() -> None:
+    for arguments in (["tasks"], ["tasks", "3dsrbench"], ["--help"], ["eval", "--help"]):
+        done = spoken(*arguments)
+        assert done.returncode == 0
+        assert widest(done.stdout) <= 100
+
+
+@pytest.mark.parametrize("columns", [60, 100, 160])
+def test_tasks_fit_the_screen(
+    columns: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    assert main(["tasks"]) == 0
+    listed = capsys.readouterr().out
+    assert widest(listed) <= columns
+    about = (
+        "12 kinds of 3-D relations; a question counts if all rotations of its options are right."
+    )
+    assert (about in listed) == (columns > 38 + len(about))
+    for name in LISTED:
+        assert main(["tasks", name]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        # Addresses and file names are to be copied, so they stay whole.
+        room = max(columns, 18 + max(map(len, " ".join(lines).split())))
+        assert max(map(len, lines)) <= room
+        assert columns < 100 or room == columns
+
+
+def test_a_task_says_what_its_figures_are(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["tasks", "3dsrbench"]) == 0
+    printed = capsys.readouterr().out
+    assert "headline  circular; `spare show --by` gives circular" in printed
+    assert "circular        21.73  questions right in every rotation of their options" in printed
+    assert "flip_circular       -  circular, and right about the mirror image too" in printed
+
+
+def test_without_a_verb_they_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 2
+    listed = [line.split()[0] for line in capsys.readouterr().err.splitlines() if line.strip()]
+    assert set(VERBS) <= set(listed)
+
+
+STOPPED = """
+import sys
+class Stop:
+    def find_spec(self, name, path=None, target=None):
+        if name == {module!r}:
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Stop())
+from spare.cli import main
+sys.exit(main({arguments!r}))
+"""
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_ctrl_c_while_something_is_imported_is_one_line(verb: str) -> None:
+    for module in ("argparse", f"spare.cli.{verb}"):
+        script = STOPPED.format(module=module, arguments=[verb, "--help"])
+        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+        assert done.returncode == 130
+        assert done.stderr.splitlines() == [done.stderr.rstrip()]
+        assert done.stderr.startswith("spare: stopped")
+        assert ("goes on from here" in done.stderr) == (verb in GO_ON)
+
+
+def test_nothing_is_imported_before_ctrl_c_is_a_sentence() -> None:
+    script = (
+        "import sys; before = set(sys.modules); import spare.cli; print(*set(sys.modules) - before)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert set(done.stdout.split()) <= {"spare", "spare.cli", "__future__"}
+
+
+def test_a_task_is_chosen_for_by_name_once(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    from spare.demo.world import write_world
+
+    data = tmp_path / "data"
+    write_world(data, sets=1)
+    common = ["eval", "--tasks", "demo", "--data", data, "--model", "random"]
+    two = "whatsup_a=captions,vsr_zeroshot=vlmevalkit"
+    assert main([*map(str, common), "--out", str(tmp_path / "commas"), "--prompt", two]) == 0
+    again = [part for choice in two.split(",") for part in ("--prompt", choice)]
+    assert main([*map(str, common), "--out", str(tmp_path / "repeated"), *again]) == 0
+    for name in ("commas", "repeated"):
+        scores = json.loads((tmp_path / name / "scores.json").read_text())["scores"]
+        assert [score["prompt"] for score in scores] == ["captions", "vlmevalkit"]
+    capsys.readouterr()
+    out = ["--out", tmp_path / "run"]
+    for twice in (["whatsup_a=mcq,whatsup_a=captions"], ["whatsup_a=mcq", "whatsup_a=captions"]):
+        options = [part for choice in twice for part in ("--prompt", choice)]
+        message = fails(capsys, *common, *out, *options)
+        assert "--prompt names mcq and captions for whatsup_a; keep one" in message
+    assert "'mcq' is neither" in fails(capsys, *common, *out, "--prompt", "mcq,words")
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_is_there_already_has_no_speed(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    from spare.demo.world import write_world
+
+    write_world(tmp_path / "data", sets=1)
+    arguments = ["eval", "--tasks", "whatsup_a", "--model", "random"]
+    arguments += ["--data", str(tmp_path / "data"), "--out", str(tmp_path / "run")]
+    assert main(arguments) == 0
+    assert "whatsup_a: 4 of 4, " in (first := capsys.readouterr().err)
+    assert "/s, accuracy " in first
+    assert main(arguments) == 0
+    again = capsys.readouterr().err
+    assert "whatsup_a: 4 of 4, already there, accuracy " in again
+    assert "/s" not in again

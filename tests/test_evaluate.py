@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 
 from spare.errors import SpareError
 from spare.harness import run as runs
-from spare.harness.asking import Event
+from spare.harness.asking import Event, Progress
 from spare.harness.evaluate import evaluate
 from spare.harness.models.types import Request, Response
 from spare.tasks.files import find_picture, read_json_lines
@@ -237,10 +237,30 @@ def test_another_checkpoint_never_meets_old_replies(data: Path, tmp_path: Path) 
     evaluate(Engine("first"), [make_task()], data=data, out=tmp_path / "run")
     before = outcome(tmp_path / "run")
     engine = Engine("retrained")
-    with pytest.raises(SpareError, match=r"another model.*weights was first, is retrained"):
+    with pytest.raises(
+        SpareError, match=r"another model.*weights \(first in the run, retrained now\)"
+    ):
         evaluate(engine, [make_task()], data=data, out=tmp_path / "run")
     assert engine.asked == []
     assert outcome(tmp_path / "run") == before
+
+
+def test_two_models_are_told_apart_in_a_few_digits(data: Path, tmp_path: Path) -> None:
+    """By name of what differs, and of nothing else; digests are shortened."""
+    digests = {name: hashlib.sha256(name.encode()).hexdigest() for name in ("old", "new", "same")}
+    one, other = Engine(digests["old"]), Engine(digests["new"])
+    for engine in (one, other):
+        engine.identity |= {"chat template": digests["same"], "dtype": "bfloat16"}
+    other.identity["adapter"] = digests["same"]
+    evaluate(one, [make_task()], data=data, out=tmp_path / "run")
+    with pytest.raises(SpareError) as refused:
+        evaluate(other, [make_task()], data=data, out=tmp_path / "run")
+    old, new, same = (digest[:12] for digest in digests.values())
+    assert str(refused.value) == (
+        f"{tmp_path / 'run'} is a run of another model, and a run belongs to one. They differ in "
+        f"weights ({old} in the run, {new} now), adapter (none in the run, {same} now). "
+        "Choose another --out for this model; to go on with the run, load the model as it was."
+    )
 
 
 def test_two_tasks_in_a_run_change_nothing(data: Path, tmp_path: Path) -> None:
@@ -301,6 +321,51 @@ def test_lazy_groups_resume(data: Path, tmp_path: Path) -> None:
         file.truncate(len(file.read()) // 3)
     evaluate(Engine(), [make_task()], data=data, out=tmp_path / "b", lazy_groups=True)
     assert outcome(tmp_path / "b") == outcome(whole.path)
+
+
+def test_lazy_groups_say_what_is_skipped(data: Path, tmp_path: Path) -> None:
+    """What is complete is not missing, and its progress comes to an end; so does a resumed one."""
+    out = tmp_path / "run"
+
+    def call() -> tuple[list[str], Progress]:
+        said: list[str] = []
+        state: list[Progress] = []
+
+        def hear(event: Event) -> None:
+            (said if isinstance(event, str) else state).append(event)  # type: ignore[arg-type]
+
+        evaluate(Engine(), [make_task()], data=data, out=out, lazy_groups=True, on_event=hear)
+        return said, state[-1]
+
+    said, first = call()
+    assert said == ["60 questions in toy: 0 replies are there, 60 are missing."]
+    asked = len(lines(out))
+    assert (first.done, first.skipped, first.missing) == (asked, SIZE - asked, 0)
+    assert first.skipped == runs.load_run(out).scores[0].statuses["skipped"] > 0
+    said, again = call()
+    left_out = f"{first.skipped} are skipped since their groups have failed"
+    assert said == [f"60 questions in toy: {asked} replies are there, {left_out}, 0 are missing."]
+    assert (again.before, again.done, again.skipped, again.missing) == (
+        asked,
+        asked,
+        SIZE - asked,
+        0,
+    )
+    with (out / "replies.jsonl").open("r+b") as file:
+        file.truncate(len(b"".join(file.readlines()[:25])))
+    said, resumed = call()
+    assert said[0].startswith("60 questions in toy: 25 replies are there, ")
+    assert (resumed.before, resumed.done, resumed.missing) == (25, asked, 0)
+    assert resumed.skipped == first.skipped
+
+
+def test_samples_without_a_group_fail_alone(data: Path, tmp_path: Path) -> None:
+    rows = [json.loads(line) for line in (data / "questions.jsonl").read_text().splitlines()]
+    alone = "".join(json.dumps({**row, "group": ""}) + "\n" for row in rows)
+    (data / "questions.jsonl").write_text(alone)
+    engine = Engine()
+    evaluate(engine, [make_task()], data=data, out=tmp_path / "run", lazy_groups=True)
+    assert len(engine.asked) == SIZE
 
 
 def test_limit_is_marked_and_goes_on(data: Path, tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,14 @@ import spare
 from spare.cli import main
 from spare.demo.world import write_world
 from spare.leaderboards.breakdown import breakdown
+from spare.tasks import custom, load_figures, tasks
+from spare.tasks.types import Judged, Verdict
+
+
+@pytest.fixture(autouse=True)
+def screen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever terminal the tests run in."""
+    monkeypatch.setenv("COLUMNS", "100")
 
 
 @pytest.fixture
@@ -45,8 +55,21 @@ def test_two_tags_at_once(run: spare.Run) -> None:
 
 
 def test_an_unknown_tag_is_a_sentence_with_the_known_ones(run: spare.Run) -> None:
-    with pytest.raises(spare.SpareError, match=r"by colour; .* tags category, class, object"):
-        list(breakdown(run, ["colour"]))
+    for by in (["colour"], ["category", "colour"]):
+        problem = r"has the tag colour; there are category, class, object, relation, subject\.$"
+        with pytest.raises(spare.SpareError, match=problem):
+            list(breakdown(run, by))
+
+
+def test_tags_that_no_task_has_together_are_said_task_by_task(tmp_path: Path) -> None:
+    for name, tag in (("one", "room"), ("two", "light")):
+        row = {"id": "1", "question": "Is it left?", "answer": "yes", tag: "x"}
+        (tmp_path / f"{name}.jsonl").write_text(json.dumps(row))
+    names = [f"custom:{tmp_path / name}.jsonl" for name in ("one", "two")]
+    run = spare.evaluate("random", names, data=tmp_path, out=tmp_path / "run")
+    problem = "all of the tags room, light: custom:one has kind, room; custom:two has kind, light"
+    with pytest.raises(spare.SpareError, match=problem):
+        list(breakdown(run, ["room", "light"]))
 
 
 def test_scores_stand_with_what_they_belong_to(
@@ -54,8 +77,7 @@ def test_scores_stand_with_what_they_belong_to(
 ) -> None:
     assert main(["show", str(run.path)]) == 0
     printed = capsys.readouterr().out
-    rows = [line.split() for line in printed.splitlines()]
-    assert ["whatsup_a", "v1", "(json)", "mcq", "spare", "individual"] in [row[:6] for row in rows]
+    assert "whatsup_a v1 (json), prompt mcq, rules spare\n" in printed
     assert "the files hold 24 questions, the published split 412" in printed
     figure = run.scores[0].metrics["individual"]
     assert f"{figure['low']:.1f} to {figure['high']:.1f}" in printed
@@ -88,7 +110,7 @@ def test_an_unfinished_run_says_so(run: spare.Run, capsys: pytest.CaptureFixture
     scores = json.loads((run.path / "scores.json").read_text())["scores"]
     (run.path / "scores.json").write_text(json.dumps({"scores": scores[:1]}))
     assert main(["show", str(run.path)]) == 0
-    assert "Unfinished: vsr_zeroshot; the same `spare eval` goes on" in capsys.readouterr().out
+    assert "Unfinished: vsr_zeroshot. The same `spare eval` goes on" in capsys.readouterr().out
     assert main(["show", str(run.path), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["unfinished"] == ["vsr_zeroshot"]
 
@@ -115,3 +137,120 @@ def test_scores_of_another_version_are_not_broken_down(run: spare.Run) -> None:
     (run.path / "scores.json").write_text(json.dumps(scores))
     with pytest.raises(spare.SpareError, match="scored as version 99, and this program has 1"):
         list(breakdown(spare.load_run(run.path), ["relation"]))
+
+
+@pytest.mark.parametrize("by", ["", "relation", "category,class", "subject,object,relation"])
+@pytest.mark.parametrize("columns", [70, 100])
+def test_scores_fit_the_screen(
+    run: spare.Run,
+    by: str,
+    columns: int,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    assert main(["show", str(run.path), *(["--by", by] if by else [])]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= columns
+
+
+def test_every_figure_on_the_screen_is_explained_once(
+    run: spare.Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["show", str(run.path)]) == 0
+    printed = capsys.readouterr().out
+    for score in run.scores:
+        figures = spare.load_task(score.task).figures
+        for name in score.metrics:
+            assert printed.count(f"\n{name}: {figures[name]}\n") == 1
+    assert main(["show", str(run.path), "--by", "relation"]) == 0
+    assert "\nindividual: photographs answered right\n" in capsys.readouterr().out
+
+
+def shown_by(capsys: pytest.CaptureFixture[str], run: spare.Run, by: str) -> list[str]:
+    """The head of the first table."""
+    assert main(["show", str(run.path), "--by", by]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    return next(line.split() for line in lines if "interval" in line)
+
+
+def test_a_column_that_says_nothing_is_left_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Room x has relations of one class, room y of two, and one relation is of no class."""
+    places = [("x", "left of"), ("x", "above"), ("y", "on"), ("y", "behind"), ("y", "upwind of")]
+    rows = [
+        {"id": str(number), "question": "?", "answer": "yes", "room": room, "relation": relation}
+        for number, (room, relation) in enumerate(places)
+    ]
+    file = tmp_path / "mine.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    run = spare.evaluate("random", f"custom:{file}", data=tmp_path, out=tmp_path / "run")
+    assert shown_by(capsys, run, "room")[:2] == ["room", "value"]
+    assert shown_by(capsys, run, "relation")[:2] == ["relation", "class"]
+    assert shown_by(capsys, run, "room,relation")[:3] == ["room", "relation", "class"]
+
+
+def test_tasks_without_the_tag_are_named(
+    run: spare.Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["show", str(run.path), "--by", "category"]) == 0
+    printed = capsys.readouterr().out
+    assert "Left out, since their samples lack category: whatsup_a." in printed
+
+
+def test_a_run_is_shown_wherever_it_lies(
+    run: spare.Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Copied, without its data, read-only."""
+    copy = tmp_path / "elsewhere"
+    shutil.copytree(run.path, copy)
+    shutil.rmtree(tmp_path / "data")
+    for path in (*copy.iterdir(), copy):
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    before = sorted(path.name for path in copy.iterdir())
+    for by in ([], ["--by", "relation"]):
+        printed = []
+        for path in (run.path, copy):
+            assert main(["show", str(path), *by]) == 0
+            printed.append(capsys.readouterr().out)
+        assert printed[0] == printed[1]
+    assert sorted(path.name for path in copy.iterdir()) == before
+    copy.chmod(0o755)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_run_that_may_not_be_read_is_a_sentence(
+    run: spare.Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run.path.chmod(0o000)
+    try:
+        assert main(["show", str(run.path)]) == 2
+        assert "cannot be read: Permission denied" in capsys.readouterr().err
+    finally:
+        run.path.chmod(0o755)
+
+
+def test_a_newer_run_is_refused(run: spare.Run, capsys: pytest.CaptureFixture[str]) -> None:
+    manifest = json.loads((run.path / "manifest.json").read_text())
+    manifest["format"] += 1
+    (run.path / "manifest.json").write_text(json.dumps(manifest))
+    assert main(["show", str(run.path)]) == 2
+    assert "update spare" in capsys.readouterr().err
+
+
+def test_every_metric_is_described() -> None:
+    """`summarise` and `figures` name the same metrics. The samples are made up: they have what
+    any of the benchmarks looks at."""
+    tags = {"relation": "left of", "class": "projective", "type": "height_higher", "options": "2"}
+    verdict = Verdict("Yes", 1.0, "ok", {"mean": 1.0, "per_character": 1.0})
+    rows = [
+        Judged(id_, "Yes", verdict, tags | {"kind": kind}, group="g", cluster="c")
+        for id_, kind in (("pillow_left_of_chair", "letter"), ("pillow_right_of_chair", "open"))
+    ]
+    described = {name: (task.summarise, task.rules, task.figures) for name, task in tasks().items()}
+    described["custom:"] = (custom.summarise, custom.RULES, custom.FIGURES)
+    for name, (summarise, rules, figures) in described.items():
+        metrics = [summarise(rows, one) for one in rules]
+        assert {metric.name for given in metrics for metric in given} == set(figures), name
+        assert load_figures(name) == figures

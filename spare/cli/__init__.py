@@ -7,20 +7,19 @@ has gone.
 
 from __future__ import annotations
 
-import argparse
-import importlib
-import os
 import sys
-from collections.abc import Sequence
 
-from spare import __version__
-from spare.errors import SpareError
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from argparse import ArgumentParser
+    from collections.abc import Sequence
 
 VERBS = {
-    "tasks": "what can be scored; for one task: its files, prompts and rule sets",
+    "tasks": "what can be scored; for one task: its figures, files, prompts and rules",
     "prepare": "fetch the published files of tasks and check them",
     "validate": "check the files of tasks without a model",
     "eval": "score a model",
+    "score": "judge saved replies again, ours or another harness's",
     "show": "the scores of a run, also by relation or any other tag",
     "demo": "the whole thing offline, on rendered scenes and a tiny model",
 }
@@ -32,17 +31,29 @@ GO_ON = ("prepare", "eval", "demo")
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     argv = sys.argv[1:] if argv is None else list(argv)
-    parser = argparse.ArgumentParser(
-        prog="spare",
-        description="Score vision-language models on spatial understanding.",
-        epilog="`spare VERB --help` says more about one of them.",
-    )
-    parser.add_argument("--version", action="version", version=f"spare {__version__}")
-    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
-    for name, about in VERBS.items():
-        verb = verbs.add_parser(name, help=about, description=about[0].upper() + about[1:] + ".")
-        if name in argv[:1]:  # only the verb in use is imported
-            importlib.import_module(f"spare.cli.{name}").add_arguments(verb)
+    # Imports take long enough to be stopped, too: there are none before this.
+    try:
+        return _run(argv)
+    except KeyboardInterrupt:
+        import signal
+
+        # We are done: the interpreter need not be asked a second time while it cleans up.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        hint = "; the same command goes on from here" if argv[:1] and argv[0] in GO_ON else ""
+        print(f"spare: stopped{hint}.", file=sys.stderr)
+        return 130
+
+
+def _run(argv: Sequence[str]) -> int:
+    import importlib
+    import os
+
+    from spare.errors import SpareError
+
+    parser = _parser(argv)
+    if not argv:
+        parser.print_help(sys.stderr)
+        return 2
     arguments = parser.parse_args(argv)
     try:
         run = importlib.import_module(f"spare.cli.{arguments.verb}").run
@@ -51,10 +62,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SpareError as error:
         print(f"spare: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        hint = "; the same command goes on from here" if arguments.verb in GO_ON else ""
-        print(f"spare: stopped{hint}.", file=sys.stderr)
-        return 130
     except BrokenPipeError:
         # The reader of our output has gone (`spare tasks | head`). Python would write what is
         # left at exit, and complain.
@@ -67,3 +74,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 2
     return code
+
+
+def _parser(argv: Sequence[str]) -> ArgumentParser:
+    import argparse
+    import importlib
+
+    from spare import __version__
+
+    parser = argparse.ArgumentParser(
+        prog="spare",
+        description="Score vision-language models on spatial understanding.",
+        epilog="`spare VERB --help` says more about one of them. To try it out: `spare demo`.",
+    )
+    parser.add_argument("--version", action="version", version=f"spare {__version__}")
+    verbs = parser.add_subparsers(title="verbs", dest="verb", metavar="VERB", required=True)
+    for name, about in VERBS.items():
+        verb = verbs.add_parser(name, help=about, description=about[0].upper() + about[1:] + ".")
+        if name in argv[:1]:  # only the verb in use is imported
+            importlib.import_module(f"spare.cli.{name}").add_arguments(verb)
+    return parser

@@ -18,20 +18,31 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--model", required=True, help="path or hub id of a checkpoint; or random, majority")
-    add("--tasks", required=True, help="tasks and suites, separated by commas; see `spare tasks`")
+    add(
+        "--tasks",
+        required=True,
+        help="tasks and suites, separated by commas (see `spare tasks`); custom:FILE is your own",
+    )
     add("--data", required=True, metavar="DIR", help="folder with the published files")
-    add("--out", required=True, metavar="RUN", help="run directory; if it is there, it goes on")
+    add("--out", required=True, metavar="RUN", help="run directory; one that is there goes on")
     for name, help_text in (
-        ("split", "split to ask; the task's default otherwise"),
-        ("prompt", "way of asking; the task's default otherwise"),
-        ("rules", "way of reading replies, or all; the prompt's default otherwise"),
+        ("split", "split to ask; by default the task's own"),
+        ("prompt", "way of asking; by default the task's first"),
+        ("rules", "way of reading replies, or all of them; by default the prompt's first"),
     ):
         add(f"--{name}", action="append", default=[], metavar="[TASK=]NAME", help=help_text)
-    add("--limit", type=int, metavar="N", help="ask only the first N samples per task")
+    parser.epilog = (
+        "--split, --prompt and --rules take one NAME for all tasks, or TASK=NAME for one of them; "
+        "repeat them or use commas for several: --prompt whatsup_a=captions,vsr_zeroshot=spare. "
+        "`spare tasks TASK` lists the names. Exit code: 0 all is well; 1 some samples got no reply "
+        "(they count as wrong, and the next call asks them again); 2 the request cannot be met."
+    )
+    add("--limit", type=int, metavar="N", help="ask only the first N samples per task, for a try")
     add(
         "--lazy-groups",
         action="store_true",
-        help="ask no more of a circular group once it has failed (same headline, fewer questions)",
+        help="ask no more of a circular question once a rotation has failed: the same headline "
+        "figure from fewer questions",
     )
     engine = parser.add_argument_group("engine")
     add = engine.add_argument
@@ -40,8 +51,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps ...")
     add("--max-pixels", type=int, metavar="N", help="scale larger pictures down to N pixels")
     add("--attn", default="", metavar="NAME", help="attention implementation, e.g. sdpa or eager")
-    add("--batch-tokens", type=int, metavar="N", help="tokens per batch, picture tokens included")
-    add("--seed", type=int, default=0, help="seed of the random baseline")
+    add(
+        "--batch-tokens",
+        type=int,
+        metavar="N",
+        help="tokens per batch, picture tokens included; by default what fits the device's memory",
+    )
+    add("--seed", type=int, default=0, metavar="N", help="seed of the random baseline (0)")
     add(
         "--trust-remote-code",
         action="store_true",
@@ -75,21 +91,28 @@ def run(arguments: argparse.Namespace) -> int:
             trust_remote_code=arguments.trust_remote_code,
         )
     print_scores(finished)
-    return 1 if any(score.errors for score in finished.scores) else 0
+    return 1 if finished.errors else 0
 
 
 def _choice(option: str, values: list[str]) -> str | Mapping[str, str]:
-    """`--prompt NAME` is for all tasks, `--prompt TASK=NAME` for one; both may not be mixed."""
+    """`--prompt NAME` is for all tasks, `--prompt TASK=NAME,TASK=NAME` for some; both may not be
+    mixed."""
     if not values:
         return ""
-    if len(values) == 1 and "=" not in values[0]:
+    if len(values) == 1 and not set(values[0]) & {"=", ","}:
         return values[0]
-    pairs = [value.partition("=") for value in values]
-    if not all(task and equals and name for task, equals, name in pairs):
-        raise SpareError(
-            f"--{option} takes one NAME for all tasks, or TASK=NAME as often as needed."
-        )
-    return {task: name for task, _, name in pairs}
+    choice: dict[str, str] = {}
+    for value in ",".join(values).split(","):
+        # A task's name may have a "=" (custom:a=b); those of splits, prompts and rules have none.
+        task, _, name = (part.strip() for part in value.rpartition("="))
+        if not (task and name):
+            raise SpareError(
+                f"--{option} takes one NAME for all tasks, or TASK=NAME for each that is to have "
+                f"another than its default (repeat it or use commas); {value!r} is neither."
+            )
+        if choice.setdefault(task, name) != name:
+            raise SpareError(f"--{option} names {choice[task]} and {name} for {task}; keep one.")
+    return choice
 
 
 @contextlib.contextmanager
@@ -105,16 +128,14 @@ def progress() -> Iterator[Callable[[Event], None]]:
         Progress,
         TaskID,
         TextColumn,
-        TimeElapsedColumn,
         TimeRemainingColumn,
     )
 
     bars: dict[str, TaskID] = {}
     with Progress(
         TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=20),
+        BarColumn(bar_width=12),
         MofNCompleteColumn(),
-        TimeElapsedColumn(),
         TextColumn("ETA"),
         TimeRemainingColumn(),
         TextColumn("{task.fields[state]}", markup=False),
@@ -127,9 +148,10 @@ def progress() -> Iterator[Callable[[Event], None]]:
                 return
             if event.task not in bars:
                 bars[event.task] = bar.add_task(
-                    event.task, total=event.total, completed=event.done, state=""
+                    event.task, total=event.total, completed=event.done + event.skipped, state=""
                 )
-            bar.update(bars[event.task], completed=event.done, state=_state(event))
+            completed = event.done + event.skipped
+            bar.update(bars[event.task], completed=completed, state=_state(event))
 
         yield show
 
@@ -150,10 +172,10 @@ class _Lines:
     def _show(self, event: Event) -> None:
         if isinstance(event, str):
             print(event, file=sys.stderr, flush=True)
-        elif time.monotonic() - self.printed > self.SECONDS or event.done == event.total:
+        elif time.monotonic() - self.printed > self.SECONDS or not event.missing:
             self.printed = time.monotonic()
-            missing = event.total - event.done
-            eta = f", {missing / event.pace / 60:.0f} min to go" if missing and event.pace else ""
+            minutes = event.missing / event.pace / 60 if event.pace else 0
+            eta = f", {minutes:.0f} min to go" if minutes else ""
             print(
                 f"{event.task}: {event.done:,} of {event.total:,}{eta}, {_state(event)}",
                 file=sys.stderr,
@@ -163,8 +185,14 @@ class _Lines:
 
 def _state(event: Progress) -> str:
     judged = max(event.done, 1)
-    parts = [f"{event.pace:.1f}/s", f"score {100 * event.score / judged:.1f} %"]
+    parts = [f"errors {event.errors:,}"] if event.errors else []
+    if event.done > event.before:
+        parts.append(f"{event.pace:.1f}/s")
+    elif not event.missing:
+        parts.append("already there")
+    if event.scored:
+        parts.append(f"accuracy {100 * event.score / judged:.1f} %")
     parts.append(f"unread {100 * event.unread / judged:.1f} %")
-    if event.errors:
-        parts.append(f"errors {event.errors:,}")
+    if event.skipped:
+        parts.append(f"skipped {event.skipped:,}")
     return ", ".join(parts)

@@ -12,9 +12,12 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run", help="run directory")
+    parser.add_argument("run", metavar="RUN", help="run directory, finished or not")
     parser.add_argument(
-        "--by", default="", metavar="TAG[,TAG]", help="one row per relation, class, category, ..."
+        "--by",
+        default="",
+        metavar="TAG[,TAG]",
+        help="one row for each value of a tag: relation, class, category, subject ...",
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
 

@@ -6,6 +6,7 @@ import hashlib
 import itertools
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +24,8 @@ class Progress:
 
     Attributes:
         task: its name; total: samples; done: replies on disk; before: how many were there at first.
+        skipped: samples that will not be asked, because their groups have failed.
+        scored: False if the answers are not public.
         score: sum of the scores of the replies that are there; unread, errors: how many are.
         started: `time.monotonic()` when the asking began; 0 before.
     """
@@ -31,6 +34,8 @@ class Progress:
     total: int
     before: int = 0
     done: int = 0
+    skipped: int = 0
+    scored: bool = True
     score: float = 0.0
     unread: int = 0
     errors: int = 0
@@ -42,6 +47,11 @@ class Progress:
         self.score += verdict.score
         self.errors += verdict.status == "error"
         self.unread += verdict.status in ("ambiguous", "empty", "unparsed")
+
+    @property
+    def missing(self) -> int:
+        """Replies that are still to come."""
+        return self.total - self.done - self.skipped
 
     @property
     def pace(self) -> float:
@@ -62,6 +72,9 @@ class Evaluation:
         annotations: path -> SHA-256 of the files with the questions, as they were first read.
         fingerprint: digest of the model's identity, and of what it studied for this task.
         keys: the reply key of every sample in the benchmark's order; "" where it is not known yet.
+        lazy: all-or-nothing groups are given up as soon as they have failed.
+        waiting: if lazy, group -> its samples without a reply. A group that is given up is out.
+        failed: if lazy, rules -> groups that have failed under them.
     """
 
     task: Task
@@ -73,6 +86,9 @@ class Evaluation:
     annotations: dict[Path, str] = field(default_factory=dict)
     fingerprint: str = ""
     keys: list[str] = field(default_factory=list)
+    lazy: bool = False
+    waiting: Counter[str] = field(default_factory=Counter)
+    failed: dict[str, set[str]] = field(default_factory=dict)
 
     @property
     def place(self) -> dict[str, str]:
@@ -100,6 +116,8 @@ class Evaluation:
                     "remove one of them."
                 )
             seen.add(sample.id)
+            if self.lazy:
+                self.waiting[_group(sample)] += 1
         if not seen:
             raise SpareError(f"Task {self.task.name} has no samples in {where}.")
         self.keys = [""] * len(seen)
@@ -128,13 +146,42 @@ class Evaluation:
         return key, digests, problem
 
     def find_replies(self, log: runs.ReplyLog) -> Progress:
-        """Work out the keys, if there is anything that they might fit, and count what fits."""
-        progress = Progress(self.task.name, len(self.keys))
+        """Work out the keys, if there is anything that they might fit, and judge what fits."""
+        scored = self.task.submission is None
+        progress = Progress(self.task.name, len(self.keys), scored=scored)
         if not log.empty:
             for number, sample in enumerate(self.samples()):
-                self.keys[number], _, _ = self.key(sample)
-                progress.before += self.keys[number] in log
+                key, _, _ = self.key(sample)
+                self.keys[number] = key
+                if key in log:
+                    self.judge(sample, runs.reply_of(log.line(key)), progress)
+        progress.before = progress.done
         return progress
+
+    def judge(self, sample: Sample, reply: Reply, progress: Progress) -> None:
+        """Take one more reply into account, and give up its group if that has failed."""
+        verdicts = [self.task.judge(sample, reply, rules.name) for rules in self.rules]
+        progress.count(verdicts[0])
+        if not self.lazy:
+            return
+        group = _group(sample)
+        for rules, verdict in zip(self.rules, verdicts, strict=True):
+            if verdict.score < 1.0:
+                self.failed.setdefault(rules.name, set()).add(group)
+        if group in self.waiting:
+            self.waiting[group] -= 1
+            # Only when it has failed under every rule set that will judge it.
+            if all(group in self.failed.get(rules.name, ()) for rules in self.rules):
+                progress.skipped += self.waiting.pop(group)
+
+    def given_up(self, sample: Sample) -> bool:
+        """Whether the sample need not be asked."""
+        return self.lazy and _group(sample) not in self.waiting
+
+
+def _group(sample: Sample) -> str:
+    """What is right or wrong together: the group, or else the sample by itself."""
+    return sample.group or f"\0{sample.id}"
 
 
 def _file_digest(path: Path) -> str:
@@ -150,38 +197,28 @@ def ask(
     evaluation: Evaluation,
     log: runs.ReplyLog,
     progress: Progress,
-    lazy_groups: bool,
     on_event: Callable[[Event], None],
 ) -> None:
     """Get a reply for every sample that has none, and write each down the moment it arrives."""
-    task, prompt = evaluation.task, evaluation.prompt
-    lazy = lazy_groups and task.all_or_nothing
-    # A group is given up only when it has failed under every rule set that will judge it.
-    failed: dict[str, set[str]] = {rules.name: set() for rules in evaluation.rules}
+    prompt = evaluation.prompt
     asked: dict[str, tuple[Sample, dict[Picture, str]]] = {}
     sizes: dict[str, int] = {}
     writing = threading.Lock()
 
-    def judge(sample: Sample, reply: Reply) -> None:
-        verdicts = [task.judge(sample, reply, rules.name) for rules in evaluation.rules]
-        for groups, verdict in zip(failed.values(), verdicts, strict=True):
-            if verdict.score < 1.0:
-                groups.add(sample.group)
-        progress.count(verdicts[0])
-
     def write(key: str, sample: Sample, digests: dict[Picture, str], reply: Reply) -> None:
         with writing:
             log.append(runs.reply_line(key, evaluation.place, sample, digests, reply))
-            judge(sample, reply)
+            evaluation.judge(sample, reply, progress)
             on_event(progress)
 
     def requests(turn: int) -> Iterator[Request]:
         # The engine pulls this in a thread of its own, so that digests overlap its compute.
         places: dict[str, int] = {}
         for number, sample in enumerate(evaluation.samples()):
-            if lazy:
-                place = places[sample.group] = places.get(sample.group, -1) + 1
-                if place != turn or all(sample.group in groups for groups in failed.values()):
+            if evaluation.lazy:
+                group = _group(sample)
+                place = places[group] = places.get(group, -1) + 1
+                if place != turn or evaluation.given_up(sample):
                     continue
             if evaluation.keys[number] in log:
                 continue
@@ -194,10 +231,6 @@ def ask(
             yield Request(key, sample.parts, sample.options, prompt.rank, prompt.max_new_tokens)
         sizes.update(places)
 
-    if progress.before:
-        for key, sample in zip(evaluation.keys, evaluation.samples(), strict=True):
-            if key in log:
-                judge(sample, runs.reply_of(log.line(key)))
     progress.started = time.monotonic()
     on_event(progress)
     turn = 0

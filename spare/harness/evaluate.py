@@ -19,7 +19,7 @@ from spare.harness.asking import Evaluation, Event, Progress, ask
 from spare.harness.environment import environment
 from spare.harness.models import load_model
 from spare.harness.models.types import Model
-from spare.harness.scoring import forget_scores, score_evaluation
+from spare.harness.scoring import forget_scores, score_evaluation, write_submission
 from spare.tasks import expand, load_task
 from spare.tasks.types import Task
 
@@ -67,16 +67,17 @@ def evaluate(
     if not chosen:
         raise SpareError("No task was named. `spare tasks` lists them.")
     _check_choices(chosen, split=split, prompt=prompt, rules=rules)
-    evaluations = [_evaluation(task, Path(data), split, prompt, rules, limit) for task in chosen]
+    evaluations = [choose(task, Path(data), split, prompt, rules, limit) for task in chosen]
     with runs.locked(out):
         for evaluation in evaluations:
+            evaluation.lazy = lazy_groups and evaluation.task.all_or_nothing
             evaluation.count_samples()
         if isinstance(model, str):
             on_event(f"Loading {model} ...")
             loaded = load_model(model, **engine)
         else:
             loaded = model
-        manifest = _open_manifest(out, loaded, evaluations)
+        manifest = open_manifest(out, loaded.identity, evaluations)
         # Before the first reply: replies without a manifest belong to nobody.
         runs.write_json(out / "manifest.json", manifest)
         with contextlib.closing(runs.ReplyLog(out / "replies.jsonl")) as log:
@@ -84,27 +85,57 @@ def evaluate(
                 studied = _study(loaded, evaluation)
                 identity = {**loaded.identity, **({"studied": studied} if studied else {})}
                 evaluation.fingerprint = runs.digest_json(identity)
+                _keep_rules(evaluation, runs.load_run(out).scores)
             before = [evaluation.find_replies(log) for evaluation in evaluations]
-            asked = sum(len(evaluation.keys) for evaluation in evaluations)
-            there = sum(progress.before for progress in before)
-            on_event(
-                f"{asked:,} questions in {', '.join(one.task.name for one in evaluations)}: "
-                f"{there:,} replies are there, {asked - there:,} are missing."
-            )
+            on_event(_first_line(before))
             call = {"started": _now(), "facts": dict(loaded.facts), "environment": environment()}
             for evaluation, progress in zip(evaluations, before, strict=True):
-                _record(manifest, evaluation, lazy_groups)
+                record(manifest, evaluation, lazy_groups)
                 runs.write_json(out / "manifest.json", manifest)
-                _keep_rules(evaluation, forget_scores(out, evaluation.place))
+                forget_scores(out, evaluation.place)
                 evaluation.check_unchanged()
                 _study(loaded, evaluation)
                 try:
-                    ask(loaded, evaluation, log, progress, lazy_groups, on_event)
+                    ask(loaded, evaluation, log, progress, on_event)
                 finally:
                     _note_effort(manifest, call, evaluation, progress)
                     runs.write_json(out / "manifest.json", manifest)
-                score_evaluation(out, evaluation, log)
+                if evaluation.task.submission:
+                    _submit(out, manifest, evaluation, progress, log, on_event)
+                else:
+                    score_evaluation(out, evaluation, log)
     return runs.load_run(out)
+
+
+def _submit(
+    out: Path,
+    manifest: dict[str, Any],
+    evaluation: Evaluation,
+    progress: Progress,
+    log: runs.ReplyLog,
+    on_event: Callable[[Event], None],
+) -> None:
+    """Write the file to hand in, and note in the manifest how many of its questions failed."""
+    if evaluation.limit is not None:
+        on_event(f"{evaluation.task.name}: no file to hand in, since --limit left questions out.")
+        return
+    path = write_submission(out, evaluation, log)
+    entry = manifest["evaluations"][-1]
+    entry["submission"], entry["errors"] = path.name, progress.errors
+    runs.write_json(out / "manifest.json", manifest)
+    on_event(f"{path} is written.")
+
+
+def _first_line(before: Sequence[Progress]) -> str:
+    there = sum(one.done for one in before)
+    skipped = sum(one.skipped for one in before)
+    missing = sum(one.missing for one in before)
+    left_out = f"{skipped:,} are skipped since their groups have failed, " if skipped else ""
+    return (
+        f"{sum(one.total for one in before):,} questions in "
+        f"{', '.join(one.task for one in before)}: {there:,} replies are there, {left_out}"
+        f"{missing:,} are missing."
+    )
 
 
 # Choosing
@@ -133,9 +164,12 @@ def _check_choices(tasks: Sequence[Task], **choices: Choice) -> None:
             )
 
 
-def _evaluation(
+def choose(
     task: Task, data: Path, split: Choice, prompt: Choice, rules: Choice, limit: int | None
 ) -> Evaluation:
+    """What is to be asked of one task. Raises SpareError if it has no such split, prompt or rules,
+    or its files are not there."""
+
     def pick(choice: Choice) -> str:
         return choice if isinstance(choice, str) else choice.get(task.name, "")
 
@@ -143,11 +177,18 @@ def _evaluation(
     chosen_prompt = task.prompt(pick(prompt))
     wanted = pick(rules)
     names = chosen_prompt.rules if wanted == "all" else (wanted,)
-    chosen_rules = tuple(task.rules_for(chosen_prompt, name) for name in names)
+    chosen_rules = [task.rules_for(chosen_prompt, name) for name in names]
+    if wanted == "all":
+        chosen_rules = [one for one in chosen_rules if not one.question]
+    elif chosen_rules[0].question:
+        raise SpareError(
+            f"The rules {wanted} of {task.name} have a model decide about every reply; evaluate "
+            f"with others first, then run `spare score RUN --rules {wanted} --judge MODEL`."
+        )
     if not data.is_dir():
         raise SpareError(f"The data folder {data} does not exist; --data names it.")
     files = task.locate(data, chosen_split)
-    return Evaluation(task, files, chosen_split, chosen_prompt, chosen_rules, limit)
+    return Evaluation(task, files, chosen_split, chosen_prompt, tuple(chosen_rules), limit)
 
 
 # What a model learns from a benchmark before it answers (baselines do)
@@ -160,8 +201,10 @@ def _study(model: Model, evaluation: Evaluation) -> str:
     return "" if study is None else str(study(evaluation.all_samples()))
 
 
-def _keep_rules(evaluation: Evaluation, scored: Sequence[str]) -> None:
+def _keep_rules(evaluation: Evaluation, scores: Sequence[runs.Score]) -> None:
     """Judge under the rule sets that have a score already, too: none of them gets lost."""
+    place = tuple(evaluation.place.values())
+    scored = {score.rules for score in scores if score.place == place}
     names = [rules.name for rules in evaluation.rules]
     more = [name for name in evaluation.prompt.rules if name in scored and name not in names]
     evaluation.rules += tuple(evaluation.task.rules[name] for name in more)
@@ -170,9 +213,11 @@ def _keep_rules(evaluation: Evaluation, scored: Sequence[str]) -> None:
 # The manifest
 
 
-def _open_manifest(out: Path, model: Model, evaluations: Sequence[Evaluation]) -> dict[str, Any]:
+def open_manifest(
+    out: Path, identity: Mapping[str, str], evaluations: Sequence[Evaluation]
+) -> dict[str, Any]:
     """The manifest of the run that is there, if it goes on with this call, or a new one."""
-    identity = dict(model.identity)
+    identity = dict(identity)
     if not (out / "manifest.json").exists():
         if any(path.suffix != ".part" for path in out.glob("*.json*")):
             raise SpareError(
@@ -189,18 +234,33 @@ def _open_manifest(out: Path, model: Model, evaluations: Sequence[Evaluation]) -
     run = runs.load_run(out)
     known = run.manifest["model"]
     if known != identity:
-        differences = "; ".join(
-            f"{name} was {known.get(name, 'absent')}, is {identity.get(name, 'absent')}"
-            for name in sorted(set(known) | set(identity))
-            if known.get(name) != identity.get(name)
-        )
         raise SpareError(
-            f"{out} is a run of another model, and a run belongs to one: {differences}. "
-            "Choose another --out."
+            f"{out} is a run of another model, and a run belongs to one. They differ in "
+            f"{_differences(known, identity)}. Choose another --out for this model; to go on with "
+            "the run, load the model as it was."
         )
     for evaluation in evaluations:
         _refuse_to_replace(run, evaluation)
     return dict(run.manifest)
+
+
+DIGEST_SHOWN = 12
+"""Digits of a digest that are enough to tell two apart."""
+
+
+def _differences(known: Mapping[str, str], identity: Mapping[str, str]) -> str:
+    """In what two models differ. Those of two engines have nothing to compare but that."""
+    names = [name for name in {**known, **identity} if known.get(name) != identity.get(name)]
+
+    def shown(value: str) -> str:
+        is_digest = len(value) == 64 and set(value) <= set("0123456789abcdef")
+        return value[:DIGEST_SHOWN] if is_digest else value
+
+    return ", ".join(
+        f"{name} ({shown(known.get(name, 'none'))} in the run, "
+        f"{shown(identity.get(name, 'none'))} now)"
+        for name in (["engine"] if "engine" in names else names)
+    )
 
 
 def _refuse_to_replace(run: runs.Run, evaluation: Evaluation) -> None:
@@ -231,7 +291,7 @@ def _annotations(evaluation: Evaluation) -> dict[str, str]:
     return {str(path.resolve()): digest for path, digest in evaluation.annotations.items()}
 
 
-def _record(manifest: dict[str, Any], evaluation: Evaluation, lazy_groups: bool) -> None:
+def record(manifest: dict[str, Any], evaluation: Evaluation, lazy_groups: bool) -> None:
     """Note in the manifest what is about to be asked."""
     entry = {
         **evaluation.place,

@@ -14,6 +14,10 @@ from typing import Any
 
 from spare.errors import SpareError
 from spare.harness import run as runs
+from spare.harness.asking import Event
+from spare.harness.judging import judgements
+from spare.harness.models import load_model
+from spare.harness.models.types import Model
 from spare.harness.run import Run, Saved, Score
 from spare.harness.scoring import judge_all, write_scores
 from spare.images import Picture
@@ -26,7 +30,8 @@ def rescore(
     *,
     tasks: Sequence[str] = (),
     rules: str = "all",
-    on_event: Callable[[str], None] = lambda event: None,
+    judge: Model | str = "",
+    on_event: Callable[[Event], None] = lambda event: None,
 ) -> Run:
     """Judge the replies of the run in `path` again, and return the run with its new scores.
 
@@ -34,7 +39,9 @@ def rescore(
         tasks: names of tasks; all that were scored if empty.
         rules: a rule set's name, or "all" that can read the replies. Scores under other rule sets
             stay as they are.
-        on_event: receives a line before each task.
+        judge: a model, or its spec, for rule sets that have a judge decide; without one, "all"
+            leaves them out.
+        on_event: receives a line before each task, and Progress while a judge is asked.
 
     Raises:
         SpareError: a task was never scored or its version has changed, or its prompt's replies
@@ -45,8 +52,9 @@ def rescore(
         run = runs.load_run(path)
         scored = _one_per_place(run, tasks)
         with contextlib.closing(runs.ReplyLog(path / "replies.jsonl")) as log:
+            judge = load_model(judge) if isinstance(judge, str) and judge else judge
             for score in scored:
-                _rescore(run, score, rules, log, on_event)
+                _rescore(run, score, rules, judge or None, log, on_event)
     return runs.load_run(path)
 
 
@@ -66,24 +74,55 @@ def _one_per_place(run: Run, tasks: Sequence[str]) -> list[Score]:
 
 
 def _rescore(
-    run: Run, score: Score, rules: str, log: runs.ReplyLog, on_event: Callable[[str], None]
+    run: Run,
+    score: Score,
+    rules: str,
+    judge: Model | None,
+    log: runs.ReplyLog,
+    on_event: Callable[[Event], None],
 ) -> None:
     task = load_task(score.task)
     check_version(score, task)
     prompt = task.prompt(score.prompt)
-    names = prompt.rules if rules == "all" else (task.rules_for(prompt, rules).name,)
-    place = {"task": score.task, "split": score.split, "prompt": score.prompt}
-    on_event(f"{score.task}: {score.samples:,} replies under {', '.join(names)}")
-    replies = _replies(run, score, log)
-    readings = judge_all(run.path, place, task, [task.rules[name] for name in names], replies)
+    place = dict(zip(("task", "split", "prompt"), score.place, strict=True))
+    if rules == "all":
+        chosen = [
+            task.rules[name] for name in prompt.rules if judge or not task.rules[name].question
+        ]
+    else:
+        chosen = [task.rules_for(prompt, rules)]
+    on_event(f"{score.task}: {score.samples:,} replies under {', '.join(r.name for r in chosen)}")
+
+    def replies() -> Iterator[Saved]:
+        return _replies(run, score, log)
+
+    readings = judge_all(
+        run.path, place, task, [one for one in chosen if not one.question], replies()
+    )
+    for one in chosen:
+        if one.question:
+            if not judge:
+                raise SpareError(
+                    f"The rules {one.name} of {task.name} have a model decide about every reply; "
+                    "name it with --judge."
+                )
+            answers = judgements(run.path, score, one, judge, replies, on_event)
+            readings |= judge_all(run.path, place, task, [one], answers)
     scores = {(one.place, one.rules): one for one in runs.load_run(run.path).scores}
     for name, (statuses, metrics) in readings.items():
-        new = replace(score, rules=name, statuses=statuses, metrics=metrics)
+        by = _judge_name(judge) if judge and task.rules[name].question else ""
+        new = replace(score, rules=name, statuses=statuses, metrics=metrics, judge=by)
         scores[new.place, name] = new
     # The scores of one task stay together, in the order in which the tasks were scored.
     order = list(dict.fromkeys(place for place, _ in scores))
     rows = sorted(scores.values(), key=lambda one: order.index(one.place))
     write_scores(run.path, [asdict(one) for one in rows])
+
+
+def _judge_name(judge: Model) -> str:
+    """A judge's name for a person, and of its weights for certain."""
+    name = judge.facts.get("model") or judge.identity.get("engine", "model")
+    return f"{name} ({runs.digest_json(dict(judge.identity))[:8]})"
 
 
 def check_version(score: Score, task: Task) -> None:

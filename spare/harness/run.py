@@ -58,6 +58,8 @@ class Score:
         headline, breakdown: names of the metrics that stand for the task, and for a subset of it.
         metrics: name -> value, n, clusters, stderr, low, high.
         chance: name -> figure of a uniform random guesser.
+        judge: the judge model that decided, where the rules have one; part of what the figures
+            belong to.
     """
 
     task: str
@@ -74,6 +76,7 @@ class Score:
     breakdown: str
     metrics: Mapping[str, Mapping[str, Any]]
     chance: Mapping[str, float]
+    judge: str = ""
 
     @property
     def place(self) -> tuple[str, str, str]:
@@ -112,7 +115,24 @@ class Run:
             str(entry["task"])
             for entry in self.manifest["evaluations"]
             if (entry["task"], entry["split"], entry["prompt"]) not in scored
+            and entry["task"] not in self.submissions
         ]
+
+    @property
+    def submissions(self) -> dict[str, Mapping[str, Any]]:
+        """Task -> its entry in the manifest, for tasks whose answers are not public and whose file
+        to hand in is written."""
+        return {
+            str(entry["task"]): entry
+            for entry in self.manifest["evaluations"]
+            if "submission" in entry and (self.path / entry["submission"]).exists()
+        }
+
+    @property
+    def errors(self) -> int:
+        """Samples that no reply was got for, in all tasks."""
+        handed_in = sum(int(entry["errors"]) for entry in self.submissions.values())
+        return handed_in + sum(score.errors for score in self.scores)
 
     def verdicts(self, score: Score) -> Iterator[Judged]:
         """The judged samples behind one score, in the benchmark's order."""
@@ -141,8 +161,9 @@ def load_run(path: str | Path) -> Run:
             scores = [Score(**row) for row in read_json(scores_path)["scores"]]
         except (DamagedError, KeyError, TypeError):
             raise SpareError(
-                f"{scores_path} is damaged; delete it and run the same `spare eval` again: the "
-                "replies are kept apart, and no question is asked again."
+                f"{scores_path} is damaged or of another version of spare; delete it and run the "
+                "same `spare eval` again: the replies are kept apart, and no question is asked "
+                "again."
             ) from None
     return Run(path, manifest, scores)
 
@@ -150,7 +171,11 @@ def load_run(path: str | Path) -> Run:
 def load_manifest(path: Path) -> dict[str, Any]:
     """The manifest of the run in `path`; see `load_run` for what it raises."""
     manifest_path = path / "manifest.json"
-    if not manifest_path.exists():
+    try:
+        there = manifest_path.exists()
+    except OSError as error:  # a folder that may not be looked into
+        raise SpareError(f"{path} cannot be read: {error.strerror}.") from None
+    if not there:
         raise SpareError(
             f"{path} is not a run: it has no manifest.json. `spare eval --out {path}` makes one."
         )

@@ -14,7 +14,7 @@ from spare.harness import run as runs
 from spare.harness.asking import Evaluation
 from spare.harness.run import Saved, Score
 from spare.harness.statistics import estimate
-from spare.tasks.types import Rules, Task, Verdict
+from spare.tasks.types import Reply, Rules, Sample, Task, Verdict
 
 Place = tuple[str, str, str]
 """Task, split and prompt: what an evaluation is called in the files of a run."""
@@ -22,14 +22,13 @@ Place = tuple[str, str, str]
 SKIPPED = Verdict("", 0.0, "skipped")
 
 
-def forget_scores(out: Path, place: dict[str, str]) -> tuple[str, ...]:
-    """Take the rows of one evaluation out of `scores.json`, because they will not be true any more,
-    and return the rule sets that they were for."""
+def forget_scores(out: Path, place: dict[str, str]) -> None:
+    """Take the rows of one evaluation out of `scores.json`, because they will not be true any
+    more."""
     rows = [asdict(score) for score in runs.load_run(out).scores]
-    ours = [row for row in rows if _is_at(row, place)]
-    if ours:
-        write_scores(out, [row for row in rows if row not in ours])
-    return tuple(row["rules"] for row in ours)
+    kept = [row for row in rows if not _is_at(row, place)]
+    if kept != rows:
+        write_scores(out, kept)
 
 
 def score_evaluation(out: Path, evaluation: Evaluation, log: runs.ReplyLog) -> list[Score]:
@@ -63,6 +62,30 @@ def score_evaluation(out: Path, evaluation: Evaluation, log: runs.ReplyLog) -> l
     kept = [row for row in rows if not _is_at(row, evaluation.place)]
     write_scores(out, kept + [asdict(score) for score in scores])
     return scores
+
+
+def write_submission(out: Path, evaluation: Evaluation, log: runs.ReplyLog) -> Path:
+    """Write down the replies to questions whose answers are not public, as their publisher wants
+    them, and return the file."""
+    submission = evaluation.task.submission
+    assert submission is not None
+    path = out / submission.name
+    temporary = path.with_name(f"{path.name}.part")
+
+    def replies() -> Iterator[tuple[Sample, Reply]]:
+        for sample, reply, _ in _replies(evaluation, log):
+            yield sample, reply or Reply(error="not asked")
+
+    evaluation.check_unchanged()
+    try:
+        submission.write(evaluation.files, evaluation.split, replies(), temporary)
+        evaluation.check_unchanged()
+        temporary.replace(path)
+    except OSError as error:
+        raise runs.disk_error(path, error) from None
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
 
 
 def _is_at(row: dict[str, object], place: dict[str, str]) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from spare.errors import SpareError
@@ -38,9 +38,9 @@ class Slice:
 def breakdown(run: Run, by: Sequence[str]) -> Iterator[Slice]:
     """Slices of every score of a run that has the tags, biggest first within a score.
 
-    Samples without the tag stand under "(none)". Raises SpareError if no score has the tags.
+    Samples without the tag stand under "(none)". Raises SpareError if no score has all the tags.
     """
-    known: set[str] = set()
+    known: dict[str, set[str]] = {}
     found = False
     for score in run.scores:
         _check_version(score)
@@ -49,17 +49,28 @@ def breakdown(run: Run, by: Sequence[str]) -> Iterator[Slice]:
         for one in run.verdicts(score):
             tags.update(one.tags)
             slices.setdefault(tuple(one.tags.get(tag, "(none)") for tag in by), []).append(one)
-        known |= tags
+        known.setdefault(score.task, set()).update(tags)
         if not tags.issuperset(by):
             continue
         found = True
         for values, judged in sorted(slices.items(), key=lambda item: (-len(item[1]), item[0])):
             yield _slice(score, values, judged)
     if not found:
-        raise SpareError(
-            f"No score of {run.path} can be shown by {', '.join(by)}; its samples have the tags "
-            f"{', '.join(sorted(known)) or '(none)'}."
+        raise SpareError(_no_slices(run, by, known))
+
+
+def _no_slices(run: Run, by: Sequence[str], known: Mapping[str, set[str]]) -> str:
+    if not known:
+        return f"{run.path} has no scores yet; the same `spare eval` that began it finishes it."
+    every = set().union(*known.values())
+    missing = [tag for tag in by if tag not in every]
+    if missing:
+        return (
+            f"No sample of {run.path} has the tag {' or '.join(missing)}; "
+            f"there are {', '.join(sorted(every)) or 'no tags'}."
         )
+    tasks = "; ".join(f"{task} has {', '.join(sorted(tags))}" for task, tags in known.items())
+    return f"No task of {run.path} has all of the tags {', '.join(by)}: {tasks}."
 
 
 def _check_version(score: Score) -> None:

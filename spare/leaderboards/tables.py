@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
-import os
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from spare.errors import SpareError
 from spare.harness.run import Run, Score
-from spare.leaderboards.breakdown import breakdown
+from spare.leaderboards.breakdown import Slice, breakdown
+from spare.leaderboards.screen import width, wrap
+from spare.tasks import load_figures, load_task
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -19,63 +21,93 @@ REASONS = 3
 
 
 def print_scores(run: Run) -> None:
-    """Every figure of a run, one row each, with what it belongs to."""
-    table = _table("task", "prompt", "rules", "metric")
-    for name in ("value", "95 % interval", "n", "chance", "unread", "errors"):
-        table.add_column(name, justify="right")
+    """Every figure of a run, a table for each task, prompt and rule set."""
     for score in run.scores:
+        grid = table("figure", title=_title(score))
+        for name in ("value", "95 % interval", "n", "chance", "unread", "errors"):
+            _add_numbers(grid, name)
         for name, figure in score.metrics.items():
             first = name == next(iter(score.metrics))
             chance = score.chance.get(name)
-            _add_row(
-                table,
-                _named(score) if first else "",
-                score.prompt if first else "",
-                score.rules if first else "",
+            add_row(
+                grid,
                 name,
-                _number(figure["value"]),
+                number(figure["value"]),
                 _interval(figure),
                 f"{figure['n']:,}",
                 "" if chance is None else f"{chance:.1f}",
-                _share(score.unread, score.asked) if first else "",
+                share(score.unread, score.asked) if first else "",
                 f"{score.errors:,}" if first else "",
                 style="bold" if name == score.headline else None,
             )
-        table.add_section()
-    _print(table)
-    for note in _notes(run):
-        print(note)
+        print_table(grid)
+    _print_lines(_legend((score, score.metrics) for score in run.scores))
+    _print_lines(_notes(run))
 
 
 def print_breakdown(run: Run, by: Sequence[str]) -> None:
-    """One row per value of the tags, for every score that has them."""
-    tables: dict[tuple[str, str, str], Table] = {}
+    """One row per value of the tags, a table for every score that has them."""
+    scores: dict[str, list[Slice]] = {}
     for part in breakdown(run, by):
-        score = part.score
-        key = (_named(score), score.prompt, score.rules)
-        if key not in tables:
-            title = f"{key[0]}, prompt {key[1]}, rules {key[2]}: {score.breakdown}"
-            tables[key] = _table(*by, *([] if "class" in by else ["class"]), title=title)
-            for name in ("n", "value", "95 % interval", "unread", "errors"):
-                tables[key].add_column(name, justify="right")
-        figure = part.estimate
-        _add_row(
-            tables[key],
-            *part.values,
-            *([] if "class" in by else [part.relation_class]),
-            f"{figure.n:,}",
-            _number(figure.value),
-            _interval({"low": figure.low, "high": figure.high}),
-            _share(part.unread, part.asked),
-            f"{part.errors:,}",
-        )
-    for table in tables.values():
-        _print(table)
-    for note in _notes(run):
-        print(note)
+        scores.setdefault(f"{_title(part.score)}: {part.score.breakdown}", []).append(part)
+    for title, parts in scores.items():
+        with_class = _classes_say_something(parts, by)
+        grid = table(*by, *(["class"] if with_class else []), title=title)
+        for name in ("value", "95 % interval", "n", "unread", "errors"):
+            _add_numbers(grid, name)
+        for part in parts:
+            figure = part.estimate
+            add_row(
+                grid,
+                *part.values,
+                *([part.relation_class] if with_class else []),
+                number(figure.value),
+                _interval({"low": figure.low, "high": figure.high}),
+                f"{figure.n:,}",
+                share(part.unread, part.asked),
+                f"{part.errors:,}",
+            )
+        print_table(grid)
+    shown = [parts[0].score for parts in scores.values()]
+    _print_lines(_legend((score, [score.breakdown]) for score in shown))
+    left_out = dict.fromkeys(score.task for score in run.scores if score not in shown)
+    if left_out:
+        which = " and ".join(by)
+        _print_lines([f"Left out, since their samples lack {which}: {', '.join(left_out)}."])
+    _print_lines(_notes(run))
 
 
-def _named(score: Score) -> str:
+def _classes_say_something(parts: Sequence[Slice], by: Sequence[str]) -> bool:
+    """A class belongs to a relation; other slices have one if all their relations share it."""
+    classes = [part.relation_class for part in parts]
+    return "class" not in by and (all(classes) or ("relation" in by and any(classes)))
+
+
+def _title(score: Score) -> str:
+    return f"{named(score)}, prompt {score.prompt}, rules {score.rules}"
+
+
+def _legend(shown: Iterable[tuple[Score, Iterable[str]]]) -> list[str]:
+    """What the figures are, each once; with the tasks if it is not the same in all of them."""
+    abouts: dict[str, dict[str, list[str]]] = {}
+    for score, names in shown:
+        figures: Mapping[str, str] = {}
+        # The package that brought a task may be gone; the figures stand without a legend then.
+        with contextlib.suppress(SpareError):
+            figures = load_figures(score.task)
+        for name in names:
+            if name in figures:
+                tasks = abouts.setdefault(name, {}).setdefault(figures[name], [])
+                tasks += [] if score.task in tasks else [score.task]
+    return [
+        f"{name} ({', '.join(tasks)}): {about}" if len(same) > 1 else f"{name}: {about}"
+        for name, same in abouts.items()
+        for about, tasks in same.items()
+    ]
+
+
+def named(score: Score) -> str:
+    """Task, split, version and layout: four of the six that a score belongs to."""
     split = "" if score.split == "test" else f" {score.split}"
     return f"{score.task}{split} v{score.version} ({score.layout})"
 
@@ -84,8 +116,17 @@ def _notes(run: Run) -> list[str]:
     notes = []
     if run.unfinished:
         notes.append(
-            f"Unfinished: {', '.join(run.unfinished)}; the same `spare eval` goes on with it."
+            f"Unfinished: {', '.join(run.unfinished)}. The same `spare eval` goes on with it, "
+            "unless one is at work on it now."
         )
+    for task, entry in run.submissions.items():
+        submission = load_task(task).submission
+        notes.append(
+            f"{task}: its answers are not public, so there is no score. The replies are in "
+            f"{run.path / entry['submission']}. {submission.where if submission else ''}"
+        )
+        if entry["errors"]:
+            notes.append(f"{task}: {entry['errors']:,} questions got no reply.")
     for score in run.scores:
         name = f"{score.task} ({score.prompt}, {score.rules})"
         if score.samples == score.limit and score.samples < score.published:
@@ -132,7 +173,8 @@ def _reasons(run: Run, score: Score) -> list[str]:
     return [*shown, f'All of them stand in {run.path / "replies.jsonl"} under "error".']
 
 
-def _number(value: float) -> str:
+def number(value: float) -> str:
+    """A figure with two decimals; "-" if there is none."""
     return "-" if math.isnan(value) else f"{value:.2f}"
 
 
@@ -142,32 +184,45 @@ def _interval(figure: Mapping[str, Any]) -> str:
     return f"{figure['low']:.1f} to {figure['high']:.1f}"
 
 
-def _share(part: int, whole: int) -> str:
+def share(part: int, whole: int) -> str:
+    """A part in per cent; "-" of nothing."""
     return f"{100 * part / whole:.1f} %" if whole else "-"
 
 
-def _table(*columns: str, title: str = "") -> Table:
+def table(*columns: str, title: str = "") -> Table:
+    """A table whose columns of text may be folded."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=box.SIMPLE_HEAD, title=Text(title) if title else None, title_justify="left")
+    grid = Table(box=box.SIMPLE_HEAD, title=Text(title) if title else None)
     for name in columns:
-        table.add_column(Text(name), overflow="fold")
-    return table
+        grid.add_column(Text(name), overflow="fold")
+    return grid
 
 
-def _add_row(table: Table, *cells: str, style: str | None = None) -> None:
+def _add_numbers(grid: Table, name: str) -> None:
+    grid.add_column(name, justify="right")
+
+
+def add_row(grid: Table, *cells: str, style: str | None = None) -> None:
+    """A row of plain text: a tag may look like rich's markup."""
     from rich.text import Text
 
-    # As text: a tag may look like rich's markup.
-    table.add_row(*(Text(cell) for cell in cells), style=style)
+    grid.add_row(*(Text(cell) for cell in cells), style=style)
 
 
-def _print(table: Table) -> None:
+def print_table(grid: Table) -> None:
+    """The table, no wider than the screen. Its title may be wider than itself."""
     from rich.console import Console
 
-    # A pipe has no width; 80 columns would fold what a script wants to read.
-    fixed = sys.stdout.isatty() or "COLUMNS" in os.environ
-    console = Console() if fixed else Console(width=200)
-    console.print(table)
+    if grid.title:
+        _print_lines([str(grid.title)])
+        grid.title = None
+    Console(width=width()).print(grid)
+
+
+def _print_lines(lines: Iterable[str]) -> None:
+    for line in lines:
+        indent = " " * (len(line) - len(line.lstrip()))
+        print("\n".join(wrap(line.lstrip(), first=indent, rest=indent + "  ")))

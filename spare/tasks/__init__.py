@@ -170,6 +170,15 @@ def load_summary(name: str) -> Callable[[Iterable[Judged], str], list[Metric]]:
     return load_task(name).summarise
 
 
+def load_figures(name: str) -> Mapping[str, str]:
+    """What the metrics of the task called `name` are; see `Task.figures` and `load_summary`."""
+    if name.startswith("custom:"):
+        from spare.tasks.custom import FIGURES
+
+        return FIGURES
+    return load_task(name).figures
+
+
 def expand(names: str) -> list[str]:
     """Task names in a comma-separated list of tasks and suites, each once, in the order given."""
     wanted = [name.strip() for name in names.split(",") if name.strip()]

@@ -105,6 +105,7 @@ def custom_task(file: str) -> Task:
         locate=partial(_locate, path),
         read=_read,
         summarise=summarise,
+        figures=FIGURES,
     )
 
 
@@ -412,6 +413,12 @@ RULES = {
         partial(multiple_choice.judge_vlmevalkit, "g3"),
         source="VLMEvalKit e8e78f05, can_infer",
     ),
+}
+
+
+FIGURES: Mapping[str, str] = {
+    "accuracy": "questions answered right",
+    "group_accuracy": "groups whose questions are all right",
 }
 
 

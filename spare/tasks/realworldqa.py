@@ -329,5 +329,10 @@ TASKS = (
         locate=_locate,
         read=_read,
         summarise=_summarise,
+        figures={
+            "accuracy": "questions answered right",
+            "letter": "accuracy over the questions that ask for a letter",
+            "open": "accuracy over the questions that ask for a word or a number",
+        },
     ),
 )

@@ -342,6 +342,22 @@ def _chance(single: bool) -> dict[str, float]:
     return {"circular": 100 * micro, "macro": 100 * macro, "vanilla": 100 * QUESTIONS / ROWS}
 
 
+def _figures(single: bool) -> dict[str, str]:
+    if single:
+        return {
+            "vanilla": "questions answered right",
+            "macro": "vanilla, averaged over the 12 types of question",
+            "flip": "questions right, and right about the mirror image too, if there is one",
+        }
+    return {
+        "circular": "questions right in every rotation of their options",
+        "macro": "circular, averaged over the 12 types of question",
+        "flip_circular": "circular, and right about the mirror image too, if there is one",
+        "vanilla": "rows answered right; every rotation is a row",
+        "flip": "rows right, and right about the mirror image too, if there is one",
+    }
+
+
 def _source(layout: str, about: str, size: str) -> Source:
     return Source(
         about=about,
@@ -392,6 +408,7 @@ def _task(name: str, about: str, source: Source, single: bool) -> Task:
         locate=partial(_locate, name, LAYOUTS if single else CIRCULAR),
         read=partial(_read, single),
         summarise=partial(_summarise, single),
+        figures=_figures(single),
         all_or_nothing=not single,
     )
 

@@ -207,6 +207,8 @@ class Rules:
         guess_seed: if set, the reference draws one of the options for a reply that it cannot read,
             from Python's generator with this seed, in the order of the samples. The verdict keeps
             its status, so that a figure without the luck can stand beside the reference's.
+        question: if set, the reference has a judge model decide: (sample, reply) -> what the judge
+            is asked, and `judge` is given the judge's answer instead of the reply.
     """
 
     name: str
@@ -214,6 +216,7 @@ class Rules:
     judge: Callable[[Sample, Reply], Verdict]
     source: str = ""
     guess_seed: int | None = None
+    question: Callable[[Sample, Reply], str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,6 +299,7 @@ class Task:
             group that has failed need not be asked again.
         submission: set if the answers are not public: replies are written down for those who have
             them, and nothing is scored.
+        figures: metric -> what it is, in a few words, for every metric that `summarise` may return.
     """
 
     name: str
@@ -316,6 +320,7 @@ class Task:
     summarise: Callable[[Iterable[Judged], str], list[Metric]]
     all_or_nothing: bool = False
     submission: Submission | None = None
+    figures: Mapping[str, str] = field(default_factory=dict)
 
     def prompt(self, name: str = "") -> Prompt:
         """The prompt called `name`, or the default one."""

@@ -351,6 +351,12 @@ def _task(part: str, about: str) -> Task:
         locate=partial(_locate, part),
         read=partial(_read, part),
         summarise=_summarise,
+        figures={
+            "accuracy": "statements answered right",
+            "precision": "of the statements that it calls true, those that are",
+            "recall": "of the true statements, those that it calls true",
+            "f1": "harmonic mean of precision and recall",
+        },
     )
 
 

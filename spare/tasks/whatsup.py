@@ -292,6 +292,24 @@ def _accuracies(
 # The tasks
 
 
+def _figures(subset: Subset) -> dict[str, str]:
+    kinds = f"left and right, {'on and under' if subset is A else 'in front and behind'}"
+    figures = {"individual": "photographs answered right"}
+    if subset.pairs:
+        figures |= {
+            "pair": f"pairs of photographs of a set ({kinds}), both right",
+            "set": "sets of four photographs of the same two objects, all right",
+        }
+    figures |= {
+        "individual_mean": "individual, captions ranked by log-likelihood per token",
+        "individual_per_character": "individual, captions ranked by log-likelihood per character",
+    }
+    if subset is A:
+        swapped = "with the swapped captions of two photographs put right"
+        figures |= {f"{name}_fixed": f"{name}, {swapped}" for name in ("individual", "pair", "set")}
+    return figures
+
+
 def _chance(subset: Subset) -> dict[str, float]:
     one = 1.0 / subset.captions
     figures = {"individual": one, "individual_mean": one, "individual_per_character": one}
@@ -362,6 +380,7 @@ def _task(subset: Subset) -> Task:
         locate=partial(locate_files, subset),
         read=partial(_read, subset),
         summarise=partial(_summarise, subset),
+        figures=_figures(subset),
     )
 
 

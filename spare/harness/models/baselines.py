@@ -42,8 +42,8 @@ class Random:
             if request.rank:
                 # Likelihoods below 0 whose order is uniformly random; a tie takes 2^-53.
                 likelihoods = {
-                    label: Likelihood(self._draw(request.key, label) - 1.0, 1, len(text))
-                    for label, text in request.options.items()
+                    label: _likelihood(self._draw(request.key, label) - 1.0)
+                    for label in request.options
                 }
                 yield Response(request.key, Reply(likelihoods=likelihoods))
             elif request.options:
@@ -99,12 +99,18 @@ class Majority:
                 raise ModelError("The engine majority must study a benchmark before it is asked.")
             if request.rank:
                 likelihoods = {
-                    label: Likelihood(0.0 if text == favourite else -1.0, 1, len(text))
+                    label: _likelihood(0.0 if text == favourite else -1.0)
                     for label, text in request.options.items()
                 }
                 yield Response(request.key, Reply(likelihoods=likelihoods))
             else:
                 yield Response(request.key, Reply(favourite, finish="stop"))
+
+
+def _likelihood(total: float) -> Likelihood:
+    """One that is the same by sum, per token and per character. A guess knows no lengths: divided
+    by the real ones, long options would win more often than short ones."""
+    return Likelihood(total, tokens=1, characters=1)
 
 
 def _most_frequent(counts: Counter[str]) -> str | None:

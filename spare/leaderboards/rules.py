@@ -1,0 +1,96 @@
+"""One run under several rule sets, side by side: why two harnesses disagree about one model."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from spare.harness.rescoring import Difference, differences
+from spare.harness.run import Run, Score
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+SHOWN = 5
+"""Samples per task of which the readings are shown."""
+
+REPLY = 60
+READ = 20
+"""Characters of a reply, and of what was read in it, that are shown."""
+
+
+def print_rules(run: Run, tasks: Sequence[str] = (), title: str = "") -> None:
+    """A table task x rules of headline figures, and the samples on which the rule sets differ."""
+    from spare.leaderboards.tables import add_row, number, print_table, share
+
+    scores = [score for score in run.scores if not tasks or score.task in tasks]
+    names = list(dict.fromkeys(score.rules for score in scores))
+    title = f"{title or run.path}: the headline under each rule set, and the share unread"
+    grid = _table(names, "task", "prompt", "figure", title=title)
+    for _, group in itertools.groupby(scores, key=lambda score: score.place):
+        by_rules = {score.rules: score for score in group}
+        first = next(iter(by_rules.values()))
+        cells = []
+        for name in names:
+            score = by_rules.get(name)
+            if score is None:
+                cells.append("")
+                continue
+            value = score.metrics.get(score.headline, {}).get("value", math.nan)
+            cells.append(f"{number(value)}\n{share(score.unread, score.asked)}")
+        add_row(grid, first.task, first.prompt, first.headline, *cells)
+    print_table(grid)
+    judges = {f"{score.rules}: decided by {score.judge}" for score in scores if score.judge}
+    print("\n".join(sorted(judges)), end="\n" if judges else "")
+    _print_differences(run, tasks, scores)
+
+
+def _table(names: Sequence[str], *columns: str, title: str) -> Table:
+    from rich.text import Text
+
+    from spare.leaderboards.tables import table
+
+    grid = table(*columns, title=title)
+    for name in names:
+        # A long name is folded at its hyphen and never cut: two may differ at the end only.
+        header = name if len(name) < 12 else name.replace("-", "\n-")
+        grid.add_column(Text(header, overflow="fold"), justify="right", overflow="fold")
+    return grid
+
+
+def _print_differences(run: Run, tasks: Sequence[str], scores: Sequence[Score]) -> None:
+    from spare.leaderboards.tables import add_row, print_table
+
+    samples = {(score.task, score.prompt): score.samples for score in scores}
+    of_task = itertools.groupby(differences(run, tasks), key=lambda one: (one.task, one.prompt))
+    agreeing = dict(samples)
+    for key, group in of_task:
+        agreeing.pop(key)
+        shown = list(itertools.islice(group, SHOWN))
+        count = len(shown) + sum(1 for _ in group)
+        title = f"{key[0]} ({key[1]}): {count:,} of {samples[key]:,} score differently"
+        if count > len(shown):
+            title += f", the first {len(shown)}; --differences FILE has all"
+        names = list(shown[0].readings)
+        grid = _table(names, "id", "truth", "reply", title=title)
+        for one in shown:
+            cells = [_reading(one, name) for name in names]
+            add_row(grid, one.id, one.target, _short(one.reply, REPLY), *cells)
+        print_table(grid)
+    for task, prompt in agreeing:
+        if sum((score.task, score.prompt) == (task, prompt) for score in scores) > 1:
+            print(f"{task} ({prompt}): every sample scores the same.")
+
+
+def _reading(one: Difference, rules: str) -> str:
+    """What was read, or why nothing was, and what it was worth."""
+    read, status, score = one.readings[rules]
+    said = _short(read, READ) if status == "ok" else f"({status}) {_short(read, READ)}".strip()
+    return said + (" right" if score == 1 else f" {score:.1f}" if score else "")
+
+
+def _short(text: str, length: int) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= length else f"{text[: length - 3]}..."

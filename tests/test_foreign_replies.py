@@ -1,0 +1,294 @@
+"""Replies that VLMEvalKit, lmms-eval and lm-eval saved are joined to questions without a doubt, or
+not at all."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import openpyxl
+import pytest
+from test_threedsrbench import COLUMNS, published_rows, write_circular_tsv, write_lmms_eval
+
+from spare.errors import SpareError
+from spare.harness.evaluate import evaluate
+from spare.harness.foreign_replies import score_replies
+from spare.harness.run import Run, load_run
+
+ROWS = published_rows()
+FORMS = ("{}.", "`{}`", "not sure")
+SAYINGS = [FORMS[number % 3].format(row["answer"]) for number, row in enumerate(ROWS)]
+"""VLMEvalKit does not read a letter between backquotes."""
+
+Rows = Sequence[Mapping[str, Any]]
+
+
+def predictions() -> list[dict[str, Any]]:
+    """The benchmark's own columns but the picture, and `prediction`, as VLMEvalKit writes them."""
+    columns = [name for name in COLUMNS if name != "image"]
+    return [
+        {name: row.get(name) for name in columns} | {"prediction": said}
+        for row, said in zip(ROWS, SAYINGS, strict=True)
+    ]
+
+
+def write_xlsx(path: Path, rows: Rows) -> None:
+    book = openpyxl.Workbook()
+    sheet = book.worksheets[0]
+    sheet.append(list(rows[0]))
+    for row in rows:
+        sheet.append(list(row.values()))
+    book.save(path)
+
+
+def write_table(path: Path, rows: Rows) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(
+            file,
+            list(rows[0]),
+            delimiter="\t" if path.suffix == ".tsv" else ",",
+            quoting=csv.QUOTE_ALL,
+        )
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def write_json(path: Path, rows: Rows) -> None:
+    path.write_text(json.dumps(rows, indent=4))
+
+
+def write_lines(path: Path, rows: Rows) -> None:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def lmms_samples(by_place: bool = True) -> list[dict[str, Any]]:
+    """A sample log of lmms-eval; ids are only in what its metrics carry along, if anywhere."""
+    return [
+        {
+            "doc_id": number,
+            "target": row["answer"],
+            "filtered_resps": said,
+            "input": f"Question: {row['question']}\nOptions:\nA. {row['A']}\n",
+            "vanilla_accuracy": {"score": 1.0} if by_place else {"qid": row["qid"], "score": 1.0},
+        }
+        for number, (row, said) in enumerate(zip(ROWS, SAYINGS, strict=True))
+    ]
+
+
+def lm_eval_samples() -> list[dict[str, Any]]:
+    return [
+        {
+            "doc_id": number,
+            "doc": {"qid": row["qid"], "question": row["question"]},
+            "target": row["answer"],
+            "arguments": {"gen_args_0": {"arg_0": row["question"], "arg_1": {"until": []}}},
+            "resps": [[said]],
+            "filtered_resps": [said.strip(".")],
+            "prompt_hash": "0",
+        }
+        for number, (row, said) in enumerate(zip(ROWS, SAYINGS, strict=True))
+    ]
+
+
+FORMATS: Mapping[str, tuple[Callable[[Path, Rows], None], Callable[[], list[dict[str, Any]]]]] = {
+    "kit.xlsx": (write_xlsx, predictions),
+    "kit.tsv": (write_table, predictions),
+    "kit.csv": (write_table, predictions),
+    "kit.json": (write_json, predictions),
+    "lmms.jsonl": (write_lines, lmms_samples),
+    "lmms_with_ids.jsonl": (write_lines, lambda: lmms_samples(by_place=False)),
+    "harness.jsonl": (write_lines, lm_eval_samples),
+}
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    write_circular_tsv(tmp_path / "data")
+    return tmp_path / "data"
+
+
+def score(path: Path, data: Path, out: Path, rules: str = "all") -> Run:
+    return score_replies("3dsrbench", path, data=data, out=out, rules=rules, prompt="vlmevalkit")
+
+
+class Echo:
+    """Answers as the other harness's model did."""
+
+    identity: Mapping[str, str] = {"weights": "none"}
+    facts: Mapping[str, str] = {}
+
+    def answer(self, requests: Any) -> Any:
+        from spare.harness.models.types import Response
+        from spare.tasks.types import Reply
+
+        for request, said in zip(requests, SAYINGS, strict=True):
+            yield Response(request.key, Reply(said))
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_every_format_scores_as_if_we_had_asked(tmp_path: Path, data: Path, name: str) -> None:
+    write, rows = FORMATS[name]
+    write(tmp_path / name, rows())
+    theirs = score(tmp_path / name, data, tmp_path / "theirs")
+    ours = evaluate(
+        Echo(), "3dsrbench", data=data, out=tmp_path / "ours", prompt="vlmevalkit", rules="all"
+    )
+    assert theirs.scores == ours.scores
+    assert len({score.metrics["vanilla"]["value"] for score in theirs.scores}) > 1
+    assert theirs.manifest["model"]["engine"] == "replies"
+    assert load_run(tmp_path / "theirs").scores == theirs.scores
+
+
+def test_the_prompt_is_the_harnesss_own(tmp_path: Path, data: Path) -> None:
+    write_table(tmp_path / "kit.tsv", predictions())
+    run = score_replies("3dsrbench", tmp_path / "kit.tsv", data=data, out=tmp_path / "run")
+    assert (run.scores[0].prompt, run.scores[0].rules) == ("vlmevalkit", "vlmevalkit")
+    write_lines(tmp_path / "log.jsonl", lmms_samples())
+    run = score_replies("3dsrbench", tmp_path / "log.jsonl", data=data, out=tmp_path / "lmms")
+    assert (run.scores[0].prompt, run.scores[0].rules) == ("lmms-eval", "lmms-eval")
+
+
+def test_the_order_of_rows_with_ids_does_not_matter(tmp_path: Path, data: Path) -> None:
+    write_json(tmp_path / "a.json", predictions())
+    write_json(tmp_path / "b.json", predictions()[::-1])
+    first = score(tmp_path / "a.json", data, tmp_path / "a")
+    assert score(tmp_path / "b.json", data, tmp_path / "b").scores == first.scores
+
+
+def changed(rows: list[dict[str, Any]], number: int, **change: Any) -> list[dict[str, Any]]:
+    rows[number] |= change
+    return rows
+
+
+FAULTS: Mapping[str, tuple[str, Callable[[], list[dict[str, Any]]], str]] = {
+    "a part": (
+        "x.json",
+        lambda: predictions()[:-2],
+        r"2 of the 12 questions of 3dsrbench have no reply: 0RPHAN00-flip, 0RPHAN00-flip-1",
+    ),
+    "a part by place": (
+        "x.jsonl",
+        lambda: lmms_samples()[:-2],
+        r"there are 10 replies, and 3dsrbench has 12 questions",
+    ),
+    "twice": (
+        "x.json",
+        lambda: [*predictions(), predictions()[0]],
+        r"x.json, row 13: qid 'VIN6MS3J' stands in row 1 already",
+    ),
+    "twice by place": (
+        "x.jsonl",
+        lambda: [*lmms_samples(), lmms_samples()[3]],
+        r"x.jsonl, row 13: question 3 was answered in row 4 too",
+    ),
+    "left over": (
+        "x.json",
+        lambda: [*predictions(), {**predictions()[0], "qid": "N0NE0000"}],
+        r"row 13: 1 replies are to questions that 3dsrbench does not have, 'N0NE0000'",
+    ),
+    "too many by place": (
+        "x.jsonl",
+        lambda: changed(lmms_samples(), 11, doc_id=99),
+        r"row 12: this is question 99, counted from 0, and 3dsrbench has 12",
+    ),
+    "another order": (
+        "x.jsonl",
+        lambda: [{**one, "doc_id": 11 - one["doc_id"]} for one in lmms_samples()],
+        r"unlike question .* The replies may belong to another benchmark",
+    ),
+    "another question": (
+        "x.json",
+        lambda: changed(predictions(), 4, question="How many dogs play chess in town?"),
+        r"row 5: it asks 'How many dogs play chess in town\?', unlike question AB0VE123",
+    ),
+    "another answer": (
+        "x.json",
+        lambda: changed(predictions(), 4, answer="B"),
+        r"row 5: its answer is B, not A, unlike question AB0VE123",
+    ),
+    "no replies": ("x.json", lambda: [{"index": 1}], r"neither VLMEvalKit's `prediction` nor"),
+    "several replies": (
+        "x.jsonl",
+        lambda: changed(lmms_samples(), 2, filtered_resps=["A", "B"]),
+        r"row 3: one written reply was expected",
+    ),
+    "likelihoods": (
+        "x.jsonl",
+        lambda: changed(lmms_samples(), 2, filtered_resps=[[-1.5, False]]),
+        r"row 3: one written reply was expected",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_nothing_is_scored_on_a_guess(tmp_path: Path, data: Path, fault: str) -> None:
+    name, rows, sentence = FAULTS[fault]
+    (write_json if name.endswith(".json") else write_lines)(tmp_path / name, rows())
+    with pytest.raises(SpareError, match=sentence):
+        score(tmp_path / name, data, tmp_path / "run")
+    assert not (tmp_path / "run/scores.json").exists()
+
+
+def test_a_reply_that_a_spreadsheet_cut_off_is_refused(tmp_path: Path, data: Path) -> None:
+    long = "The hat is higher. " * 2000 + "The answer is B."
+    write_xlsx(tmp_path / "x.xlsx", changed(predictions(), 6, prediction=long[:32_767]))
+    with pytest.raises(SpareError, match=r"row 7: the reply has 32,767 characters, as many as"):
+        score(tmp_path / "x.xlsx", data, tmp_path / "run")
+    write_table(tmp_path / "x.tsv", changed(predictions(), 6, prediction=long))
+    assert score(tmp_path / "x.tsv", data, tmp_path / "run").scores
+
+
+def test_a_blank_cell_is_an_empty_reply_where_nothing_can_be_lost(
+    tmp_path: Path, data: Path
+) -> None:
+    write_xlsx(tmp_path / "x.xlsx", changed(predictions(), 0, prediction=None))
+    run = score(tmp_path / "x.xlsx", data, tmp_path / "run")
+    assert all(score.statuses["empty"] == 1 for score in run.scores)
+
+
+def test_a_blank_cell_may_be_a_lost_none(tmp_path: Path) -> None:
+    rows = [{**row, "A": "None"} if row["A"] == "1" else row for row in ROWS]
+    from test_threedsrbench import write_tsv
+
+    write_tsv(tmp_path / "data/3dsrbench/3dsrbench_v1_vlmevalkit_circular.tsv", rows)
+    theirs = [
+        {**one, "A": row["A"], "prediction": None if row["A"] == "None" else one["prediction"]}
+        for one, row in zip(predictions(), rows, strict=True)
+    ]
+    write_xlsx(tmp_path / "x.xlsx", theirs)
+    with pytest.raises(SpareError, match=r'row 5: the reply is blank, .* "None" and "NA"'):
+        score(tmp_path / "x.xlsx", tmp_path / "data", tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "sentence"),
+    [
+        ("x.xlsx", b"PK\x03\x04 torn", "not a whole spreadsheet"),
+        ("x.json", b'[{"prediction": "A"', "not JSON"),
+        ("x.json", b'{"a": 1}', "a list of objects was expected"),
+        ("x.jsonl", b'{"doc_id": 0, "resps"', "row 1: not JSON"),
+        ("x.jsonl", b"[]\n", "a sample log of lmms-eval or lm-eval was expected"),
+        ("x.jsonl", b"", "holds no replies"),
+        ("x.tsv", b"index\tquestion\n1\tWhy?\n", "prediction"),
+        ("x.pkl", b"", "none of the formats that are read"),
+    ],
+)
+def test_what_cannot_be_read_is_a_sentence(
+    tmp_path: Path, data: Path, name: str, content: bytes, sentence: str
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(SpareError, match=sentence):
+        score(tmp_path / name, data, tmp_path / "run")
+
+
+def test_runs_of_ours_are_told(tmp_path: Path, data: Path) -> None:
+    write_lmms_eval(tmp_path / "lmms")
+    evaluate("random", "3dsrbench", data=data, out=tmp_path / "run")
+    for path in (tmp_path / "run", tmp_path / "run/replies.jsonl"):
+        with pytest.raises(SpareError, match=r"`spare score .*run` judges"):
+            score(path, data, tmp_path / "new")
+    with pytest.raises(SpareError, match="There is no"):
+        score(tmp_path / "nothing", data, tmp_path / "new")
