@@ -11,8 +11,10 @@ if TYPE_CHECKING:
 
     from spare.errors import SpareError as SpareError
     from spare.harness.evaluate import evaluate as evaluate
+    from spare.harness.foreign_replies import score_replies as score_replies
     from spare.harness.models import load_model as load_model
     from spare.harness.prepare import prepare as prepare
+    from spare.harness.rescoring import rescore as rescore
     from spare.harness.run import Run as Run
     from spare.harness.run import load_run as load_run
     from spare.harness.validate import validate as validate
@@ -32,6 +34,8 @@ _HOMES = {
     "load_run": "spare.harness.run",
     "load_task": "spare.tasks",
     "prepare": "spare.harness.prepare",
+    "rescore": "spare.harness.rescoring",
+    "score_replies": "spare.harness.foreign_replies",
     "validate": "spare.harness.validate",
 }
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import ClassVar
@@ -11,6 +13,7 @@ from typing import ClassVar
 import pytest
 from test_threedsrbench import write_circular_tsv
 
+from spare.cli import main
 from spare.errors import SpareError
 from spare.harness import run as runs
 from spare.harness.evaluate import evaluate
@@ -161,3 +164,88 @@ def test_what_was_not_scored_cannot_be_judged_again(tmp_path: Path, data: Path) 
         rescore(tmp_path / "run", rules="lm-eval")
     with pytest.raises(SpareError, match="is not a run"):
         rescore(tmp_path)
+
+
+# The command
+
+
+def test_spare_score_shows_rules_side_by_side_and_where_they_differ(
+    tmp_path: Path,
+    data: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = ask(data, Path("run"), "spare", "3dsrbench,3dsrbench_single")
+    table = Path("differences.csv")
+    assert main(["score", str(run.path), "--differences", str(table)]) == 0
+    screen = capsys.readouterr().out
+    run = runs.load_run(run.path)
+    found = list(differences(run))
+    assert max(map(len, screen.splitlines())) <= 100
+    for name in ("spare", "official", "vlmevalkit", "lmms-eval"):
+        assert name in screen
+    for task, samples in (("3dsrbench", 12), ("3dsrbench_single", 5)):
+        count = sum(one.task == task for one in found)
+        assert f"{task} (spare): {count} of {samples} score differently" in screen
+    with table.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["task"], row["id"], row["rules"], row["read"]) for row in rows] == [
+        (one.task, one.id, rules, reading[0])
+        for one in found
+        for rules, reading in one.readings.items()
+    ]
+
+
+def test_spare_score_of_one_rule_set(
+    tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = ask(data, tmp_path / "run", "spare", "3dsrbench,3dsrbench_single")
+    command = ["score", str(run.path), "--task", "3dsrbench", "--rules", "official"]
+    assert main(command) == 0
+    assert "3dsrbench_single" not in capsys.readouterr().out
+    found = [(score.task, score.rules) for score in runs.load_run(run.path).scores]
+    assert found == [
+        ("3dsrbench", "spare"),
+        ("3dsrbench", "official"),
+        ("3dsrbench_single", "spare"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ([], "Name either the runs to judge again, or another harness's --replies."),
+        (["run", "--replies", "x.json"], "Name either the runs"),
+        (["--replies", "x.json"], "--replies wants --task, and --data"),
+        (["nothing"], "nothing is not a run"),
+    ],
+)
+def test_spare_score_refuses_in_a_sentence(
+    words: list[str],
+    sentence: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["score", *words]) == 2
+    assert sentence in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_unread_replies_are_shown_by_status_with_the_reply(
+    tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = ask(data, tmp_path / "run", "spare")
+    statuses = run.scores[0].statuses
+    assert main(["show", str(run.path), "--unread"]) == 0
+    screen = capsys.readouterr().out
+    assert f"{statuses['unparsed']} of 12 unparsed" in screen
+    assert "1 of 12 empty" in screen
+    assert main(["show", str(run.path), "--unread", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)["unread"]
+    found = Counter(row["status"] for row in rows)
+    assert found == {name: count for name, count in statuses.items() if name != "ok"}
+    replies = {line["id"]: line["text"] for line in run.replies()}
+    assert all(replies[row["id"]] == row["reply"] for row in rows)

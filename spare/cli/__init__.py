@@ -50,6 +50,10 @@ def _run(argv: Sequence[str]) -> int:
 
     from spare.errors import SpareError
 
+    for stream in (sys.stdout, sys.stderr):
+        # What models write may be no text (half of a surrogate pair), or none that a locale has.
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
     parser = _parser(argv)
     if not argv:
         parser.print_help(sys.stderr)

@@ -7,8 +7,11 @@ import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from spare.errors import SpareError
+
 if TYPE_CHECKING:
     from spare.leaderboards.breakdown import Slice
+    from spare.leaderboards.unread import Unread
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,6 +22,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="TAG[,TAG]",
         help="one row for each value of a tag: relation, class, category, subject ...",
     )
+    parser.add_argument(
+        "--unread",
+        action="store_true",
+        help="the replies that no answer was read from, by why, with the reply",
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -26,10 +34,19 @@ def run(arguments: argparse.Namespace) -> int:
     from spare.harness.run import load_run
     from spare.leaderboards.breakdown import breakdown
     from spare.leaderboards.tables import print_breakdown, print_scores
+    from spare.leaderboards.unread import print_unread, unread
 
     run = load_run(arguments.run)
     by = [tag.strip() for tag in arguments.by.split(",") if tag.strip()]
-    if arguments.json:
+    if by and arguments.unread:
+        raise SpareError("--by and --unread are two different things to show; choose one.")
+    if arguments.unread and arguments.json:
+        print(
+            json.dumps({"run": str(run.path), "unread": [*map(_unread_row, unread(run))]}, indent=2)
+        )
+    elif arguments.unread:
+        print_unread(run)
+    elif arguments.json:
         rows = (
             [_row(by, part) for part in breakdown(run, by)]
             if by
@@ -44,10 +61,20 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
+NAMED = ("task", "version", "split", "layout", "prompt", "rules")
+"""What a figure belongs to."""
+
+
+def _unread_row(one: Unread) -> dict[str, object]:
+    row: dict[str, object] = {name: getattr(one.score, name) for name in NAMED}
+    return row | {
+        name: getattr(one, name) for name in ("status", "id", "target", "reply", "finish")
+    }
+
+
 def _row(by: list[str], part: Slice) -> dict[str, object]:
     """A slice as JSON: what it belongs to, the tags, the figures (null where there are none)."""
-    names = ("task", "version", "split", "layout", "prompt", "rules", "breakdown")
-    row: dict[str, object] = {name: getattr(part.score, name) for name in names}
+    row: dict[str, object] = {name: getattr(part.score, name) for name in (*NAMED, "breakdown")}
     row["tags"] = dict(zip(by, part.values, strict=True))
     row["class"] = part.relation_class
     figures = asdict(part.estimate)

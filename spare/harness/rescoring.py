@@ -48,6 +48,7 @@ def rescore(
             cannot be read by the rule set.
     """
     path = Path(path)
+    runs.load_run(path)  # a lock makes its folder, and what is no run shall not become one
     with runs.locked(path):
         run = runs.load_run(path)
         scored = _one_per_place(run, tasks)

@@ -23,7 +23,7 @@ REASONS = 3
 def print_scores(run: Run) -> None:
     """Every figure of a run, a table for each task, prompt and rule set."""
     for score in run.scores:
-        grid = table("figure", title=_title(score))
+        grid = table("figure", title=heading(score))
         for name in ("value", "95 % interval", "n", "chance", "unread", "errors"):
             _add_numbers(grid, name)
         for name, figure in score.metrics.items():
@@ -49,7 +49,7 @@ def print_breakdown(run: Run, by: Sequence[str]) -> None:
     """One row per value of the tags, a table for every score that has them."""
     scores: dict[str, list[Slice]] = {}
     for part in breakdown(run, by):
-        scores.setdefault(f"{_title(part.score)}: {part.score.breakdown}", []).append(part)
+        scores.setdefault(f"{heading(part.score)}: {part.score.breakdown}", []).append(part)
     for title, parts in scores.items():
         with_class = _classes_say_something(parts, by)
         grid = table(*by, *(["class"] if with_class else []), title=title)
@@ -83,8 +83,10 @@ def _classes_say_something(parts: Sequence[Slice], by: Sequence[str]) -> bool:
     return "class" not in by and (all(classes) or ("relation" in by and any(classes)))
 
 
-def _title(score: Score) -> str:
-    return f"{named(score)}, prompt {score.prompt}, rules {score.rules}"
+def heading(score: Score) -> str:
+    """Everything that a score belongs to."""
+    judge = f", judge {score.judge}" if score.judge else ""
+    return f"{named(score)}, prompt {score.prompt}, rules {score.rules}{judge}"
 
 
 def _legend(shown: Iterable[tuple[Score, Iterable[str]]]) -> list[str]:
