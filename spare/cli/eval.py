@@ -17,7 +17,11 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--model", required=True, help="path or hub id of a checkpoint; or random, majority")
+    add(
+        "--model",
+        required=True,
+        help="path or hub id of a checkpoint; clip:NAME for a dual encoder; or random, majority",
+    )
     add(
         "--tasks",
         required=True,

@@ -77,6 +77,7 @@ def evaluate(
             loaded = load_model(model, **engine)
         else:
             loaded = model
+        _require_ranking(loaded, evaluations)
         manifest = open_manifest(out, loaded.identity, evaluations)
         # Before the first reply: replies without a manifest belong to nobody.
         runs.write_json(out / "manifest.json", manifest)
@@ -189,6 +190,25 @@ def choose(
         raise SpareError(f"The data folder {data} does not exist; --data names it.")
     files = task.locate(data, chosen_split)
     return Evaluation(task, files, chosen_split, chosen_prompt, tuple(chosen_rules), limit)
+
+
+def _require_ranking(model: Model, evaluations: Sequence[Evaluation]) -> None:
+    """A model that can only rank cannot be asked to write."""
+    if getattr(model, "writes", True):
+        return
+    for evaluation in evaluations:
+        task, prompt = evaluation.task, evaluation.prompt
+        if not prompt.rank:
+            ranking = [name for name, other in task.prompts.items() if other.rank]
+            remedy = (
+                f"choose --prompt {task.name}={ranking[0]}"
+                if ranking
+                else f"{task.name} has no prompt that ranks, so leave it out"
+            )
+            raise SpareError(
+                f"This model ranks options and writes nothing, and the prompt {prompt.name} of "
+                f"{task.name} wants a written reply; {remedy}."
+            )
 
 
 # What a model learns from a benchmark before it answers (baselines do)

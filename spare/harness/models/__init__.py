@@ -19,6 +19,7 @@ ENGINES: Mapping[str, str] = {
     "transformers": "spare.harness.models.transformers:load",
     "random": "spare.harness.models.baselines:load_random",
     "majority": "spare.harness.models.baselines:load_majority",
+    "clip": "spare.harness.models.clip:load",
 }
 """Engine -> "module:function". The function gets what follows `engine:` in the model's name."""
 

@@ -54,12 +54,12 @@ class Checkpoint:
         return ModelError(f"Checkpoint {self.name} {problem}")
 
 
-def require_packages() -> None:
-    """Raises ModelError if this engine's packages are not installed."""
+def require_packages(engine: str = "transformers") -> None:
+    """Raises ModelError if the engine's packages are not installed."""
     missing = [name for name in ("torch", "transformers") if importlib.util.find_spec(name) is None]
     if missing:
         raise ModelError(
-            f"The transformers engine needs {' and '.join(missing)}, which "
+            f"The {engine} engine needs {' and '.join(missing)}, which "
             f"{'is' if len(missing) == 1 else 'are'} not installed: "
             'run `pip install "spare-eval[transformers]"`.'
         )
@@ -154,8 +154,13 @@ def _check_files(name: str, folder: Path, revision: str) -> Checkpoint:
     return Checkpoint(name, folder, tuple(weights), config, revision)
 
 
-def load_network(checkpoint: Checkpoint, options: Options) -> Any:
-    """The checkpoint's network, ready to generate on its device.
+def load_network(
+    checkpoint: Checkpoint, options: Options, kind: str = "AutoModelForImageTextToText"
+) -> Any:
+    """The checkpoint's network, ready to compute on its device.
+
+    Args:
+        kind: the class of transformers that knows which network it is.
 
     Raises:
         ModelError: its weights do not fit its configuration, or an option does not fit.
@@ -167,7 +172,7 @@ def load_network(checkpoint: Checkpoint, options: Options) -> Any:
     if options.dtype not in DTYPES:
         raise ModelError(f"There is no dtype {options.dtype!r}; there are {', '.join(DTYPES)}.")
     with quiet(), _sentences(checkpoint, "cannot be loaded"):
-        network, report = transformers.AutoModelForImageTextToText.from_pretrained(
+        network, report = getattr(transformers, kind).from_pretrained(
             checkpoint.folder,
             dtype=options.dtype if options.dtype == "auto" else getattr(torch, options.dtype),
             attn_implementation=options.attention or None,
@@ -221,7 +226,8 @@ def check_kind(checkpoint: Checkpoint, trust_remote_code: bool) -> None:
         return
     if kind in MODEL_FOR_ZERO_SHOT_IMAGE_CLASSIFICATION_MAPPING_NAMES:
         raise checkpoint.error(
-            f"is a dual encoder ({kind}): it can compare a picture with a text, but not write."
+            f"is a dual encoder ({kind}): it can compare a picture with texts, but not write; name "
+            f"it clip:{checkpoint.name}, and choose a prompt that ranks captions."
         )
     if "auto_map" in checkpoint.config and kind not in CONFIG_MAPPING_NAMES:
         if trust_remote_code:
@@ -237,8 +243,11 @@ def check_kind(checkpoint: Checkpoint, trust_remote_code: bool) -> None:
     )
 
 
-def load_processor(checkpoint: Checkpoint, options: Options) -> Any:
+def load_processor(checkpoint: Checkpoint, options: Options, chat: bool = True) -> Any:
     """The checkpoint's own processor: chat template, tokenizer and picture processor in one.
+
+    Args:
+        chat: it must have a chat template.
 
     Raises:
         ModelError: its files are missing or damaged, or it has no chat template.
@@ -254,7 +263,7 @@ def load_processor(checkpoint: Checkpoint, options: Options) -> Any:
         )
     if not hasattr(processor, "image_processor"):
         raise checkpoint.error("has no picture processor: preprocessor_config.json is missing.")
-    if not processor.chat_template:
+    if chat and not processor.chat_template:
         raise checkpoint.error(
             "has no chat template, so it is not known how a question is put to it; write one into "
             "its folder as chat_template.jinja."
@@ -300,6 +309,21 @@ def apply_adapter(network: Any, adapter: str) -> tuple[Any, Path]:
             "into a model's weights; use LoRA or one of its relatives."
         )
     return wrapped.base_model.merge_and_unload(), weights
+
+
+def dtype_of(network: Any) -> str:
+    """What a network's weights are ("bfloat16")."""
+    return str(network.dtype).removeprefix("torch.")
+
+
+def device_of(network: Any) -> str:
+    """Where a network is, and what that is, for a person."""
+    import torch
+
+    device = network.device
+    if device.type == "cuda":
+        return f"{device} ({torch.cuda.get_device_name(device)})"
+    return str(device)
 
 
 @contextlib.contextmanager

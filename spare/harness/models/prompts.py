@@ -93,7 +93,7 @@ class Preparer:
         self.scale_to: int | None = None
         if max_pixels is not None and not _bound_pixels(processor.image_processor, max_pixels):
             self.scale_to = max_pixels
-        self._signs = _signs(processor)
+        self._signs = signs(processor)
         self._once = _Once(processor.image_processor)
         processor.image_processor = self._once
 
@@ -239,7 +239,7 @@ class _Once:
         return getattr(self._processor, name)
 
 
-def _signs(processor: Any) -> list[str]:
+def signs(processor: Any) -> list[str]:
     """Tokens that mean something to the model and that no text should contain. Some tokenizers
     count a plain "!" among them, to pad with; such are text all the same."""
     tokens = {*processor.tokenizer.all_special_tokens, getattr(processor, "image_token", None)}

@@ -35,6 +35,8 @@ from spare.harness.models.loading import (
     Checkpoint,
     apply_adapter,
     check_kind,
+    device_of,
+    dtype_of,
     find_checkpoint,
     load_network,
     load_processor,
@@ -116,7 +118,7 @@ class Transformers:
             "config": digest_settings([checkpoint.folder / "config.json"]),
             "processor": digest_settings(checkpoint.folder / name for name in PROCESSOR_FILES),
             "chat template": digest_text(str(processor.chat_template)),
-            "dtype": _dtype(network),
+            "dtype": dtype_of(network),
             "max pixels": str(options.max_pixels or "as the processor has it"),
             "attention": str(network.config._attn_implementation),
             "decoding": f"greedy, ended by {' or '.join(map(str, ends)) or 'length alone'}",
@@ -127,7 +129,7 @@ class Transformers:
             "adapter": options.adapter,
             "kind": str(checkpoint.config.get("model_type")),
             "parameters": str(sum(weight.numel() for weight in network.parameters())),
-            "device": _device(network),
+            "device": device_of(network),
             "shared pictures": "yes" if self._share else f"no: {findings.shares or 'switched off'}",
             "batch tokens": str(self._batch_tokens),
             "torch": importlib.metadata.version("torch"),
@@ -319,16 +321,3 @@ def _weigh(prompts: Sequence[Prompt]) -> int:
     """Memory that waiting prompts take, in tokens: their pictures, which they share, are all that
     counts."""
     return max(prompt.tokens for prompt in prompts)
-
-
-def _dtype(network: Any) -> str:
-    return str(network.dtype).removeprefix("torch.")
-
-
-def _device(network: Any) -> str:
-    import torch
-
-    device = network.device
-    if device.type == "cuda":
-        return f"{device} ({torch.cuda.get_device_name(device)})"
-    return str(device)

@@ -45,6 +45,9 @@ class Model(Protocol):
             time, a batch size. It is part of every reply's key, and the manifest shows it.
         facts: what may be interesting but changes no reply (path, number of parameters, device,
             versions).
+
+    Two more are looked for: `writes`, False if the model can only rank options, and `study`, which
+    is given a benchmark's samples before they are asked (baselines).
     """
 
     identity: Mapping[str, str]
