@@ -11,8 +11,18 @@ import pytest
 
 from spare.errors import DataError, SpareError
 from spare.harness.validate import Check, Report, validate
+from spare.tasks import load_task
 from spare.tasks.custom import custom_task
-from spare.tasks.types import Files, Prompt, Reply, Rules, Sample, Task, Verdict
+from spare.tasks.types import (
+    Files,
+    Prompt,
+    Reply,
+    Rules,
+    Sample,
+    Submission,
+    Task,
+    Verdict,
+)
 
 VSR = Path(__file__).parent.parent.parent / "shared" / "data"
 
@@ -76,14 +86,13 @@ def test_good_files_are_good(tmp_path: Path) -> None:
     assert seen == [(done, 20) for done in range(1, 21)]
     assert check(report, "groups").detail == "20 groups: 20 with 2 samples"
     names = ["ids", "options", "tags", "relations", "contradictions", "samples", "files"]
-    for prompt in ("spare", "vlmevalkit"):
-        names += [f"{one} ({prompt})" for one in ("gold", "wrong replies", "empty replies")]
+    names += ["gold", "wrong replies", "empty replies"]
     assert set(names) <= set(outcomes(report))
 
 
 def test_one_prompt_if_asked(tmp_path: Path) -> None:
     report = validate(write_task(tmp_path), tmp_path, prompt="vlmevalkit")
-    assert "vlmevalkit, spare" in check(report, "gold").detail
+    assert "under spare, vlmevalkit" in check(report, "gold").detail
 
 
 def test_requests_that_cannot_be_met_raise(tmp_path: Path) -> None:
@@ -342,3 +351,63 @@ def test_the_published_vsr(
         f"so that {samples:,} samples could not be asked"
     )
     assert [one.name for one in report.checks if one.outcome == "failed"] == ["pictures"]
+
+
+def write_3dsrbench(folder: Path, swap: str = "") -> Task:
+    from test_threedsrbench import published_rows, write_tsv
+
+    other = {"A": "B", "B": "A"}
+    rows = [
+        {**row, "answer": other[row["answer"]]} if row["qid"] == swap else row
+        for row in published_rows()
+    ]
+    write_tsv(folder / "3dsrbench/3dsrbench_v1_vlmevalkit_circular.tsv", rows)
+    return load_task("3dsrbench")
+
+
+def test_rotations_of_a_question_want_the_same_option(tmp_path: Path) -> None:
+    report = validate(write_3dsrbench(tmp_path), tmp_path)
+    assert check(report, "rotations").outcome == "passed"
+    report = validate(write_3dsrbench(tmp_path, swap="VIN6MS3J-1"), tmp_path)
+    rotations = check(report, "rotations")
+    assert (rotations.outcome, report.ok) == ("failed", False)
+    assert rotations.detail.startswith("1 rotations have another right option")
+    assert rotations.items == (
+        "VIN6MS3J wants 'red hat of the person in red in the back', "
+        "VIN6MS3J-1 wants 'baseball glove'",
+    )
+
+
+def test_two_questions_of_a_group_may_have_two_answers(tmp_path: Path) -> None:
+    """As in MME: rotations have the same words, and these do not."""
+    task = replace(write_task(tmp_path, options=["yes", "no"]), all_or_nothing=True)
+    assert check(validate(task, tmp_path), "rotations").outcome == "passed"
+
+
+def test_where_answers_are_not_public_nothing_is_judged(tmp_path: Path) -> None:
+    hidden = with_samples(write_task(tmp_path), lambda number, sample: replace(sample, target=""))
+    nowhere = Submission("x.json", "Nobody scores it.", lambda files, split, replies, path: None)
+    report = validate(replace(hidden, submission=nowhere), tmp_path)
+    assert report.ok
+    assert check(report, "answers").detail == "they are not public, so nothing is judged"
+    assert not {"gold", "options", "chance", "contradictions"} & set(outcomes(report))
+    assert not validate(hidden, tmp_path).ok
+
+
+def test_a_judge_model_is_not_asked(tmp_path: Path) -> None:
+    task = write_task(tmp_path)
+    judged = Rules("judged", "", lambda sample, reply: 1 / 0, question=lambda sample, reply: "")  # type: ignore[arg-type,return-value]
+    prompt = task.prompt()
+    prompt = replace(prompt, rules=("judged", *prompt.rules))
+    task = replace(task, prompts={prompt.name: prompt}, rules={**task.rules, "judged": judged})
+    assert validate(task, tmp_path).ok
+
+
+def test_of_several_accepted_answers_the_target_need_not_be_worth_all(tmp_path: Path) -> None:
+    def judge(sample: Sample, reply: Reply) -> Verdict:
+        return Verdict(reply.text, 0.3 * (reply.text == sample.target), "ok")
+
+    task = with_judge(write_task(tmp_path, options=None, answer="mug"), judge)
+    assert not validate(task, tmp_path).ok
+    answers = with_samples(task, lambda number, sample: replace(sample, answers=("mug", "cup")))
+    assert check(validate(answers, tmp_path), "gold").outcome == "passed"

@@ -107,7 +107,8 @@ class Evaluation:
         """Read the annotations once: torn files and duplicate ids come out before a model is
         loaded."""
         self.annotations = {path: _file_digest(path) for path in self.files.annotations}
-        where = ", ".join(map(str, self.files.annotations))
+        where = " and others beside it" if len(self.files.annotations) > 1 else ""
+        where = f"{self.files.annotations[0]}{where}"
         seen: set[str] = set()
         for sample in self.samples():
             if sample.id in seen:

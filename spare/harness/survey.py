@@ -38,6 +38,8 @@ class Survey:
         pictures: `picture_key` of every picture.
         repeated: ids that came before; malformed: no right answer, or not among the options;
             doubled: two options with one text; contradictions: asked before with another answer.
+        rotated: rotations of one question (the same words in one all-or-nothing group) with another
+            right option than the first.
         gold, wrong, empty: by rule set, right replies that do not score 1, and wrong and empty ones
             that score.
         groups: group -> its samples; tags: name -> samples that have it; relations: relation ->
@@ -52,6 +54,7 @@ class Survey:
     malformed: Faults = field(default_factory=Faults)
     doubled: Faults = field(default_factory=Faults)
     contradictions: Faults = field(default_factory=Faults)
+    rotated: Faults = field(default_factory=Faults)
     gold: dict[str, Faults] = field(default_factory=dict)
     wrong: dict[str, Faults] = field(default_factory=dict)
     empty: dict[str, Faults] = field(default_factory=dict)
@@ -64,15 +67,26 @@ class Survey:
 def survey(task: Task, files: Files, split: str, prompt: Prompt) -> Survey:
     """Read all questions of a split once, as `prompt` asks them. Raises what the reader raises."""
     found = Survey()
+    # Where the answers are not public, nothing is judged; and a judge model is not at hand.
+    judged = [] if task.submission else judged_by(task, prompt)
     for faults in (found.gold, found.wrong, found.empty):
-        faults.update({name: Faults() for name in prompt.rules})
+        faults.update({name: Faults() for name in judged})
     asked: dict[int, tuple[str, str]] = {}
     for sample in task.read(files, split, prompt):
         _count(found, sample)
-        _look_at_question(found, sample, asked)
-        for rules in prompt.rules:
+        if not task.submission:
+            _look_at_question(found, sample, asked)
+        if task.all_or_nothing and sample.options and not task.submission:
+            _look_at_rotations(found, sample, asked)
+        for rules in judged:
             _look_at_rules(found, task, sample, rules)
     return found
+
+
+def judged_by(task: Task, prompt: Prompt) -> list[str]:
+    """The rule sets of a prompt that judge replies without a model, in the task's order."""
+    names = [name for name in task.rules if name in prompt.rules]
+    return [name for name in names if not task.rules[name].question]
 
 
 def picture_key(picture: Picture) -> int:
@@ -131,6 +145,18 @@ def _look_at_question(found: Survey, sample: Sample, asked: dict[int, tuple[str,
         found.contradictions.add(f"{id_} wants {before!r}, {sample.id} wants {target!r}")
 
 
+def _look_at_rotations(found: Survey, sample: Sample, asked: dict[int, tuple[str, str]]) -> None:
+    """The rotations of a question have the same words, in another order."""
+    text = " ".join(part for part in sample.parts if isinstance(part, str))
+    words = Counter([*text.split(), *sample.options.values()])
+    target = sample.options.get(sample.target, sample.target)
+    first, id_ = asked.setdefault(
+        hash((sample.group, frozenset(words.items()))), (target, sample.id)
+    )
+    if first != target:
+        found.rotated.add(f"{id_} wants {first!r}, {sample.id} wants {target!r}")
+
+
 def _malformed(sample: Sample) -> str:
     if not sample.target.strip():
         return "there is no right answer"
@@ -151,7 +177,8 @@ def _look_at_rules(found: Survey, task: Task, sample: Sample, rules: str) -> Non
         return task.judge(sample, meaning(sample, label, by_label), rules)
 
     gold = judge(sample.target)
-    if gold.score != 1.0:
+    # Of several accepted answers none need be worth everything (TextVQA's ten people disagree).
+    if gold.score != 1.0 and not (sample.answers and gold.score > 0.0):
         found.gold[rules].add(f"{rules}, {sample.id}: {sample.target!r} is {gold.status}")
         return
     for label in [name for name in sample.options if name != sample.target] or [NONSENSE]:

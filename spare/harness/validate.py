@@ -40,6 +40,9 @@ NEARLY_ALL = 0.9
 """A tag that more samples than this have is a property of all, and missing on the rest; one that
 fewer have is an annotation of some (VSR's frame of reference)."""
 
+FILES = 3
+"""Files that are named; MME has 1,187 of them."""
+
 RARE = 0.05
 """A group size that fewer groups than this have is probably a group that lost members."""
 
@@ -153,22 +156,25 @@ def _merge(by_prompt: dict[str, list[Check]]) -> list[Check]:
 
 
 def _checks(task: Task, files: Files, split: str, prompt: Prompt, found: Survey) -> list[Check]:
+    paths = [*map(str, files.annotations[:FILES])]
+    more = len(files.annotations) - len(paths)
+    shown = ", ".join(paths) + (f" and {more:,} more" if more else "")
     checks = [
-        Check("files", "passed", f"{files.layout}: {', '.join(map(str, files.annotations))}"),
+        Check("files", "passed", f"{files.layout}: {shown}"),
         _check_count(task, split, found),
         _check("ids", found.repeated, "all ids are unique", "samples repeat an earlier id"),
-        _check(
-            "options",
-            found.malformed,
-            "every right answer is there, among its options if it has any",
-            "samples are malformed",
-        ),
     ]
+    if task.submission:
+        checks.append(Check("answers", "passed", "they are not public, so nothing is judged"))
+    else:
+        sentence = "every right answer is there, among its options if it has any"
+        checks.append(_check("options", found.malformed, sentence, "samples are malformed"))
     if found.doubled.count:
         sentence = "samples have two options with one text"
         checks.append(_check("distinct options", found.doubled, "", sentence, "warned"))
-    checks += _check_rules(task, prompt, found)
-    if found.guessable and found.samples:
+    if not task.submission:
+        checks += _check_rules(task, prompt, found)
+    if found.guessable and found.samples and not task.submission:
         checks += _check_chance(task, files, split, prompt)
     if found.groups:
         checks.append(_check_groups(found))
@@ -176,15 +182,25 @@ def _checks(task: Task, files: Files, split: str, prompt: Prompt, found: Survey)
         checks.append(_check_tags(found))
     if found.relations:
         checks.append(_check_relations(found))
-    checks.append(
-        _check(
-            "contradictions",
-            found.contradictions,
-            "no question is asked twice with different right answers",
-            "questions are asked again with another right answer",
-            "warned",
+    if not task.submission:
+        checks.append(
+            _check(
+                "contradictions",
+                found.contradictions,
+                "no question is asked twice with different right answers",
+                "questions are asked again with another right answer",
+                "warned",
+            )
         )
-    )
+    if task.all_or_nothing and not task.submission:
+        checks.append(
+            _check(
+                "rotations",
+                found.rotated,
+                "rotations of one question have the same right option",
+                "rotations have another right option than the first of their question",
+            )
+        )
     return checks
 
 
@@ -209,7 +225,7 @@ def _check_count(task: Task, split: str, found: Survey) -> Check:
 
 
 def _check_rules(task: Task, prompt: Prompt, found: Survey) -> Iterator[Check]:
-    names = ", ".join(prompt.rules)
+    names = ", ".join(found.gold)
     for name, by_rules, good, bad in (
         ("gold", found.gold, "the right reply scores 1", "right replies do not score 1"),
         ("wrong replies", found.wrong, "another option scores 0", "wrong replies score"),
@@ -235,7 +251,7 @@ def _together(faults: Iterable[Faults]) -> Faults:
 
 def _check_chance(task: Task, files: Files, split: str, prompt: Prompt) -> Iterator[Check]:
     """A guesser that draws one option per sample, judged and summarised like a model."""
-    rules = prompt.rules[0]
+    rules = next(name for name in prompt.rules if not task.rules[name].question)
     draws = random.Random(task.name)
 
     def guesses() -> Iterator[Judged]:
