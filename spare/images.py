@@ -57,6 +57,10 @@ class TableCell:
     length: int
     column: int
     delimiter: str = "\t"
+    items: int = 0
+    """How many pictures the cell lists, as JSON or as a Python literal; 0 if it is one picture."""
+    item: int = 0
+    """Index inside the list."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,13 +282,18 @@ def _read_table_cell(path: Path, cell: TableCell) -> bytes:
     with path.open("rb") as file:
         file.seek(cell.offset)
         record = file.read(cell.length)
+    field: bytes | str
     if b'"' not in record:  # the rule; the csv module takes a millisecond for such a field
-        fields = record.rstrip(b"\r\n").split(cell.delimiter.encode())
-        return base64.b64decode(fields[cell.column], validate=True)
-    csv.field_size_limit(MAX_CELL)
-    text = io.StringIO(record.decode("utf-8"), newline="")
-    row = next(csv.reader(text, delimiter=cell.delimiter), [])
-    return base64.b64decode(row[cell.column], validate=True)
+        field = record.rstrip(b"\r\n").split(cell.delimiter.encode())[cell.column]
+    else:
+        csv.field_size_limit(MAX_CELL)
+        text = io.StringIO(record.decode("utf-8"), newline="")
+        field = next(csv.reader(text, delimiter=cell.delimiter), [])[cell.column]
+    if cell.items:
+        listed = field if isinstance(field, str) else field.decode("ascii")
+        # Base64 has neither commas nor quotes nor brackets.
+        field = listed.strip("[] ").split(",")[cell.item].strip(" '\"")
+    return base64.b64decode(field, validate=True)
 
 
 def _read_parquet_cell(path: Path, cell: ParquetCell) -> bytes:

@@ -140,7 +140,7 @@ def test_tasks_fit_the_screen(
         assert main(["tasks", name]) == 0
         lines = capsys.readouterr().out.splitlines()
         # Addresses and file names are to be copied, so they stay whole.
-        room = max(columns, 18 + max(map(len, " ".join(lines).split())))
+        room = max(columns, 19 + max(map(len, " ".join(lines).split())))
         assert max(map(len, lines)) <= room
         assert columns < 100 or room == columns
 

@@ -243,6 +243,12 @@ def test_every_metric_is_described() -> None:
     """`summarise` and `figures` name the same metrics. The samples are made up: they have what
     any of the benchmarks looks at."""
     tags = {"relation": "left of", "class": "projective", "type": "height_higher", "options": "2"}
+    tags |= {
+        "ability": "perception",
+        "subtask": "existence",
+        "figure": "f",
+        "visual_input": "edited",
+    }
     verdict = Verdict("Yes", 1.0, "ok", {"mean": 1.0, "per_character": 1.0})
     rows = [
         Judged(id_, "Yes", verdict, tags | {"kind": kind}, group="g", cluster="c")

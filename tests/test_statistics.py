@@ -144,3 +144,19 @@ def test_clusters_that_are_all_alike_leave_a_width() -> None:
     assert result.low is not None
     assert result.high is not None
     assert result.high - result.low > 1.0
+
+
+@given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=2, max_size=40))
+def test_the_interval_of_a_total_stays_inside_what_it_can_be(
+    right: list[tuple[bool, bool]],
+) -> None:
+    """MME's points: accuracy and accuracy+ of sub-tasks, added up."""
+    metric = Metric("points", total=True)
+    for number, scores in enumerate(right):
+        for stratum, score in zip(("accuracy", "accuracy_plus"), scores, strict=True):
+            metric.add(float(score), cluster=str(number), stratum=stratum)
+    found = estimate(metric)
+    assert found.low is not None
+    assert found.high is not None
+    assert 0.0 <= found.low <= found.value + 1e-9
+    assert found.value - 1e-9 <= found.high <= 200.0 + 1e-9

@@ -85,7 +85,9 @@ def _list() -> list[str]:
         )
     lines = [f"{'TASK':<18} {'QUESTIONS':>9}  {'CHANCE':>7}  ABOUT"]
     for name, questions, chance, about in rows:
-        guess = "-" if chance is None else f"{chance:.1f} %"
+        # Accuracies are per cent; what is more is MME's points.
+        unit = "%" if chance is None or chance <= 100 else "pts"
+        guess = "-" if chance is None else f"{chance:.{int(unit == '%')}f} {unit}"
         lines += wrap(about, first=f"{name:<18} {questions:>9,}  {guess:>7}  ", rest=" " * 38)
     lines += wrap("Your own questions; see docs/custom_tasks.md.", first=f"{'custom:FILE':<38}")
     lines += ["", "Suites, names for several tasks at once"]

@@ -212,5 +212,5 @@ def said(reply: Reply) -> str:
     if reply.error:
         return f"error: {reply.error}"
     if reply.likelihoods is not None:
-        return ", ".join(f"{name} {one.total:.2f}" for name, one in reply.likelihoods.items())
+        return ", ".join(f"{name} {one.total:.4f}" for name, one in reply.likelihoods.items())
     return reply.text

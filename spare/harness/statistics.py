@@ -35,7 +35,7 @@ def estimate(metric: Metric) -> Estimate:
     G / (G - 1) for G clusters (Cochran, Sampling Techniques, 3rd ed., 6.4). A cluster that
     contributes to several strata is one draw. Intervals use Student's t with G - 1 degrees of
     freedom. A proportion gets Wilson's interval at its effective sample size, which stays inside 0
-    to 100 and has a width at 0 and at 100, where the plain one has none.
+    to 100 and has a width at 0 and at 100, where the plain one has none; so does a total of them.
     """
     from scipy.special import stdtrit
 
@@ -57,8 +57,11 @@ def estimate(metric: Metric) -> Estimate:
     stderr = math.sqrt(variance)
     quantile = float(stdtrit(clusters - 1, 0.975))
     ratio = value / metric.scale
-    if not metric.total and _is_proportion(metric):
-        low, high = _wilson(ratio, variance, metric.n, clusters, quantile)
+    if _is_proportion(metric):
+        # A total of proportions is their mean as often as there are of them.
+        many = len(metric.strata) if metric.total else 1
+        bounds = _wilson(ratio / many, variance / many**2, metric.n, clusters, quantile)
+        low, high = (many * bound for bound in bounds)
     else:
         low, high = ratio - quantile * stderr, ratio + quantile * stderr
     scale = metric.scale

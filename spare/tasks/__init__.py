@@ -27,8 +27,8 @@ class Listed(NamedTuple):
 
     Attributes:
         module: the module of this package that has the task in its `TASKS`.
-        questions: samples in the default split; chance: per cent of the headline that guessing
-            gets, if it is known.
+        questions: samples in the default split; chance: what guessing gets of the headline,
+            in per cent (MME: in points), if it is known.
     """
 
     module: str
@@ -72,6 +72,29 @@ LISTED: Mapping[str, Listed] = {
     ),
     "realworldqa": Listed(
         "realworldqa", 765, None, "Plain questions about photographs, many of them taken from cars."
+    ),
+    "mmmu_val": Listed("mmmu", 900, 24.70, "College questions of 30 subjects about figures."),
+    "mmmu_dev": Listed(
+        "mmmu", 150, None, "Five questions of each subject of mmmu_val, other ones."
+    ),
+    "mmmu_test": Listed(
+        "mmmu", 10500, None, "The full set of MMMU; its answers are not public, so it has no score."
+    ),
+    "textvqa_val": Listed(
+        "textvqa", 5000, 0.0, "Questions about photographs whose answers are written in them."
+    ),
+    "mme": Listed("mme", 2374, 750.0, "Two yes/no questions about each picture, in 14 sub-tasks."),
+    "hallusionbench": Listed(
+        "hallusionbench",
+        951,
+        50.0,
+        "Yes/no questions about pictures, some edited so that the answer changes.",
+    ),
+    "hallusionbench_full": Listed(
+        "hallusionbench",
+        1129,
+        50.0,
+        "The questions of hallusionbench, and those that have no picture.",
     ),
 }
 """Our tasks, in the order in which they are listed."""

@@ -13,7 +13,7 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -76,13 +76,21 @@ class Row:
         return value
 
     def picture(self, column: str, item: int = -1) -> Picture:
-        """A reference to the picture in `column`."""
+        """A reference to the picture in `column`, or to the one at `item` of those it lists."""
         cell = self.cells.get(column)
         if cell is None:
             raise self.error(f"there is no picture in column {column!r}")
-        if isinstance(cell, ParquetCell) and item >= 0:
-            cell = ParquetCell(cell.row_group, cell.row, cell.column, item)
+        if item >= 0:
+            cell = replace(cell, item=item)
         return Picture(self.file, f"{self.file.name} row {self.number}", cell)
+
+    def pictures(self, column: str) -> tuple[Picture, ...]:
+        """References to all pictures in a table's `column`, which may list several."""
+        cell = self.cells.get(column)
+        listed = cell.items if isinstance(cell, TableCell) else 0
+        if not listed:
+            return (self.picture(column),)
+        return tuple(self.picture(column, item) for item in range(listed))
 
 
 def locate(data: Path, folders: Sequence[str], names: Sequence[str]) -> Path | None:
@@ -173,14 +181,24 @@ def read_json_lines(path: Path, columns: Sequence[str]) -> Iterator[Row]:
                 yield _row(path, number, value, columns)
 
 
-def read_json(path: Path, columns: Sequence[str] = ()) -> Iterator[Row]:
-    """Rows of a JSON file that holds one list. Without `columns`, elements of any type come as
-    values["value"]."""
+def json_value(path: Path) -> Any:
+    """What a JSON file holds."""
     try:
         with _reading(path):
-            values = json.loads(path.read_bytes())
+            return json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
         raise DataError(f"not JSON ({error})", path, remedy=_TORN) from None
+
+
+def read_json(path: Path, columns: Sequence[str] = (), under: str = "") -> Iterator[Row]:
+    """Rows of a JSON file that holds one list, or an object with the list under the name `under`.
+    Without `columns`, elements of any type come as values["value"]."""
+    values = json_value(path)
+    if under:
+        if not isinstance(values, dict) or under not in values:
+            found = ", ".join([*values][:9]) if isinstance(values, dict) else type(values).__name__
+            raise DataError(f"an object with {under!r} was expected, but it holds {found}", path)
+        values = values[under]
     if not isinstance(values, list):
         raise DataError(f"a list was expected, but the file holds a {type(values).__name__}", path)
     for number, value in enumerate(values, 1):
@@ -234,7 +252,8 @@ def read_table(
                     text = row.values.get(name, "")
                     # Base64 has no dot; the end of a long file name has.
                     if len(text) > LONGEST_REFERENCE and "." not in text[-6:]:
-                        cell = TableCell(start, length, header.index(name), delimiter)
+                        items = text.count(",") + 1 if text.startswith("[") else 0
+                        cell = TableCell(start, length, header.index(name), delimiter, items)
                         row = _with_cell(row, name, cell)
                     elif text and index:
                         if name not in shared:
@@ -314,7 +333,8 @@ def read_parquet(
 ) -> Iterator[Row]:
     """Rows of parquet shards in the order given. Picture columns become references and are not
     unpacked here; one that holds text (a file name) is a column like any other. The `path` that the
-    hub's picture columns carry beside the bytes is the value "<column>.path"."""
+    hub's picture columns carry beside the bytes is the value "<column>.path"; a row without that
+    value has no picture there."""
     import pyarrow
     import pyarrow.parquet
 
@@ -336,7 +356,8 @@ def read_parquet(
                     ):
                         number += 1
                         for name in named:
-                            values[f"{name}.path"] = (values.pop(name) or {}).get("path")
+                            if (beside := values.pop(name)) is not None:
+                                values[f"{name}.path"] = beside.get("path")
                         cells = {name: ParquetCell(group, index, name) for name in stored}
                         yield Row(path, number, values, cells)
         except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
