@@ -65,8 +65,8 @@ class TableCell:
 
 @dataclass(frozen=True, slots=True)
 class ParquetCell:
-    """An encoded picture in a parquet file: a binary column, or a struct column with a field
-    `bytes`."""
+    """An encoded picture in a parquet file: a binary column, a struct column with a field `bytes`,
+    or a column of base64."""
 
     row_group: int
     row: int
@@ -303,6 +303,8 @@ def _read_parquet_cell(path: Path, cell: ParquetCell) -> bytes:
         value = value[cell.item]
     if isinstance(value, dict):
         value = value.get("bytes")
+    if isinstance(value, str):
+        return base64.b64decode(value, validate=True)
     if not isinstance(value, bytes | None):
         raise ValueError(f"column {cell.column} holds {type(value).__name__}, not encoded pictures")
     return value or b""

@@ -597,9 +597,10 @@ def test_a_cell_that_is_not_there(cell: TableCell | ParquetCell, tmp_path: Path)
 def test_a_parquet_cell_that_holds_no_picture(tmp_path: Path) -> None:
     path = tmp_path / "p.parquet"
     columns = {"text": ["not bytes"], "gone": pyarrow.array([None], pyarrow.binary())}
-    pyarrow.parquet.write_table(pyarrow.table(columns), path)
+    pyarrow.parquet.write_table(pyarrow.table({**columns, "number": [7]}), path)
     for cell, said in (
-        (ParquetCell(0, 0, "text"), "holds str, not encoded pictures"),
+        (ParquetCell(0, 0, "text"), "Only base64 data is allowed"),
+        (ParquetCell(0, 0, "number"), "holds int, not encoded pictures"),
         (ParquetCell(0, 0, "gone"), "is empty"),
         (ParquetCell(0, 7, "text"), "cannot be read"),
         (ParquetCell(5, 0, "text"), "cannot be read"),

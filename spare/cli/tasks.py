@@ -85,10 +85,11 @@ def _list() -> list[str]:
         )
     lines = [f"{'TASK':<18} {'QUESTIONS':>9}  {'CHANCE':>7}  ABOUT"]
     for name, questions, chance, about in rows:
+        count = f"{questions:,}" if questions else "-"
         # Accuracies are per cent; what is more is MME's points.
         unit = "%" if chance is None or chance <= 100 else "pts"
         guess = "-" if chance is None else f"{chance:.{int(unit == '%')}f} {unit}"
-        lines += wrap(about, first=f"{name:<18} {questions:>9,}  {guess:>7}  ", rest=" " * 38)
+        lines += wrap(about, first=f"{name:<18} {count:>9}  {guess:>7}  ", rest=" " * 38)
     lines += wrap("Your own questions; see docs/custom_tasks.md.", first=f"{'custom:FILE':<38}")
     lines += ["", "Suites, names for several tasks at once"]
     lines += _rows((name, ", ".join(members)) for name, members in SUITES.items())

@@ -136,7 +136,7 @@ def _notes(run: Run) -> list[str]:
                 f"{name}: only the first {score.samples:,} of {score.published:,} questions were "
                 "asked (--limit); this is no score of the benchmark."
             )
-        elif score.samples != score.published:
+        elif score.published and score.samples != score.published:
             notes.append(
                 f"{name}: the files hold {score.samples:,} questions, the published split "
                 f"{score.published:,}."

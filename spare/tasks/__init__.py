@@ -27,8 +27,8 @@ class Listed(NamedTuple):
 
     Attributes:
         module: the module of this package that has the task in its `TASKS`.
-        questions: samples in the default split; chance: what guessing gets of the headline,
-            in per cent (MME: in points), if it is known.
+        questions: samples in the default split, 0 if that is not published.
+        chance: what guessing gets of the headline, in per cent (MME: in points), if it is known.
     """
 
     module: str
@@ -80,6 +80,54 @@ LISTED: Mapping[str, Listed] = {
     "mmmu_test": Listed(
         "mmmu", 10500, None, "The full set of MMMU; its answers are not public, so it has no score."
     ),
+    "mmbench_dev_en": Listed(
+        "mmbench",
+        4329,
+        None,
+        "20 abilities by multiple choice, all rotations; V1.0 English.",
+    ),
+    "mmbench_dev_cn": Listed(
+        "mmbench",
+        4329,
+        None,
+        "20 abilities by multiple choice, all rotations; V1.0 Chinese.",
+    ),
+    "mmbench_test_en": Listed(
+        "mmbench",
+        6666,
+        None,
+        "20 abilities by multiple choice, all rotations; V1.0 English; answers not public.",
+    ),
+    "mmbench_test_cn": Listed(
+        "mmbench",
+        6666,
+        None,
+        "20 abilities by multiple choice, all rotations; V1.0 Chinese; answers not public.",
+    ),
+    "mmbench_v11_dev_en": Listed(
+        "mmbench",
+        4876,
+        None,
+        "20 abilities by multiple choice, all rotations; V1.1 English.",
+    ),
+    "mmbench_v11_dev_cn": Listed(
+        "mmbench",
+        4876,
+        None,
+        "20 abilities by multiple choice, all rotations; V1.1 Chinese.",
+    ),
+    "mmbench_v11_test_en": Listed(
+        "mmbench",
+        0,
+        None,
+        "20 abilities by multiple choice, all rotations; V1.1 English; answers not public.",
+    ),
+    "mmbench_v11_test_cn": Listed(
+        "mmbench",
+        0,
+        None,
+        "20 abilities by multiple choice, all rotations; V1.1 Chinese; answers not public.",
+    ),
     "textvqa_val": Listed(
         "textvqa", 5000, 0.0, "Questions about photographs whose answers are written in them."
     ),
@@ -101,6 +149,12 @@ LISTED: Mapping[str, Listed] = {
 
 SUITES: Mapping[str, tuple[str, ...]] = {
     "spatial": ("vsr_zeroshot", "vsr_random", "whatsup_a", "whatsup_b", "3dsrbench", "realworldqa"),
+    "general": ("mmmu_val", "mmbench_dev_en", "textvqa_val", "mme", "hallusionbench"),
+    # The columns of Table 3 of the SpaRE paper (arXiv 2504.20648).
+    "spare-paper": (
+        *("vsr_zeroshot", "whatsup_a", "whatsup_b", "3dsrbench", "realworldqa"),
+        *("mmmu_val", "mmbench_dev_en", "hallusionbench", "textvqa_val", "mme"),
+    ),
     "demo": ("whatsup_a", "vsr_zeroshot"),
 }
 """Names for several tasks at once."""

@@ -329,10 +329,14 @@ def _records(lines: _Lines, delimiter: str) -> Iterator[tuple[int, list[str]]]:
 
 
 def read_parquet(
-    paths: Sequence[Path], columns: Sequence[str], pictures: Sequence[str] = ()
+    paths: Sequence[Path],
+    columns: Sequence[str],
+    pictures: Sequence[str] = (),
+    base64: bool = False,
 ) -> Iterator[Row]:
     """Rows of parquet shards in the order given. Picture columns become references and are not
-    unpacked here; one that holds text (a file name) is a column like any other. The `path` that the
+    unpacked here; one that holds text (a file name) is a column like any other, unless the text is
+    said to be `base64`. The `path` that the
     hub's picture columns carry beside the bytes is the value "<column>.path"; a row without that
     value has no picture there."""
     import pyarrow
@@ -345,7 +349,11 @@ def read_parquet(
                 _require(path, columns, schema.names)
                 _require_distinct(path, schema.names)
                 types = {name: schema.field(name).type for name in schema.names}
-                stored = [name for name in pictures if name in types and not _is_text(types[name])]
+                stored = [
+                    name
+                    for name in pictures
+                    if name in types and (base64 or not _is_text(types[name]))
+                ]
                 named = [name for name in stored if _has_path(types[name])]
                 plain = [name for name in schema.names if name not in stored]
                 number = 0

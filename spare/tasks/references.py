@@ -18,6 +18,8 @@ import string
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
+from spare.tasks import vqa_answers
+
 _KIT_SPACES = str.maketrans(dict.fromkeys(".()[],:;!*#{}", " "))
 _KIT_REFUSALS = (
     "Sorry, I can't help with images of people yet.",
@@ -71,11 +73,6 @@ def _kit_text(text: str, options: Mapping[str, str], generation: str) -> str:
     return found[0] if len(found) == 1 else ""
 
 
-_KIT_PUNCTUATION = ';/[]"{}()=+\\_-><@`,?!'
-_KIT_DIGIT_COMMA = re.compile(r"\d,\d")
-_KIT_PERIOD = re.compile(r"(?<!\d)\.(?!\d)")
-
-
 def vlmevalkit_yes_no(text: str) -> str:
     """VLMEvalKit's `YOrN_Extraction`: "Yes" or "No" if exactly one is a word of it, or "Unknown".
 
@@ -83,16 +80,7 @@ def vlmevalkit_yes_no(text: str) -> str:
     "Unknown"; punctuation beside a space anywhere is deleted everywhere, so "(yes)no, no" has the
     word "yesno"; "True" and "False" are "Unknown".
     """
-    text = plain = text.lower()
-    number = "," in text and _KIT_DIGIT_COMMA.search(text) is not None
-    for mark in _KIT_PUNCTUATION:
-        if mark in text:
-            deleted = number or mark + " " in text or " " + mark in text
-            plain = plain.replace(mark, "" if deleted else " ")
-    if "." in plain:
-        # The reference passes a regex flag (re.UNICODE, 32) where the count of replacements goes.
-        plain = _KIT_PERIOD.sub("", plain, count=32)
-    words = plain.split()
+    words = vqa_answers.without_punctuation(text.lower()).split()
     yes, no = "yes" in words, "no" in words
     return "Unknown" if yes == no else "Yes" if yes else "No"
 
@@ -170,6 +158,36 @@ def _lmms_behind_phrase(text: str, letters: Sequence[str]) -> str:
                 if place > best:
                     best, found = place, letter
     return found
+
+
+_LMMS_DECORATIONS = (
+    *("{}.", "{},", "{}:", "{})", "{}).", "({})", "({})."),
+    *(":{}", ":{},", ":{}.", ":{})", ":{})."),
+)
+
+
+def lmms_mmbench_letter(text: str, options: Mapping[str, str]) -> str:
+    """lmms-eval's reader for MMBench in its static mode (mmbench_en_dev_static): A to E, or "".
+
+    The one bare letter among the words; else the one letter with the first decoration that fits
+    ("B.", "B,", ... ":B)."); else the one option whose text is in the reply; else `lmms_letter`.
+    A bare "A" in a reply of more than three words is taken for an article. Accidents to expect:
+    "B, C" is C, and "E" is an answer whatever the options are.
+
+    Args:
+        options: A to D -> text; what is missing has the text "nan" in lmms-eval's copy of the data.
+    """
+    words = set() if "Failed to obtain answer via API" in text else set(text.split())
+    named = [letter for letter in "ABCDE" if letter in words]
+    if len(named) == 1 and not ("A" in words and len(text.split()) > 3):
+        return named[0]
+    for form in _LMMS_DECORATIONS:
+        named = [letter for letter in "ABCDE" if form.format(letter) in words]
+        if len(named) == 1:
+            return named[0]
+    lower = text.lower()
+    named = [letter for letter, option in options.items() if option.lower() in lower]
+    return named[0] if len(named) == 1 else lmms_letter(text, tuple(options))
 
 
 _LMMS_3DSRBENCH = tuple(

@@ -285,7 +285,7 @@ class Task:
     Attributes:
         version: raised whenever the same replies would get another score or the same data other
             prompts.
-        splits: split -> number of samples in the published files.
+        splits: split -> number of samples in the published files; 0 if that is not known.
         chance: headline figure of a uniform random guesser, per metric, in the metric's own unit.
         headline: the metric that stands for the task in a table.
         breakdown: the metric shown per relation and the like (it must make sense on a subset).
