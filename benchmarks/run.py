@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-SCRIPTS = ("bench_start.py", "bench_engine.py", "bench_memory.py")
+SCRIPTS = ("bench_start.py", "bench_engine.py", "bench_memory.py", "bench_judging.py")
 
 for name in SCRIPTS:
     print(f"== {name}", flush=True)

@@ -326,8 +326,8 @@ def _write(files: Files, split: str, replies: Iterable[tuple[Sample, Reply]], pa
     import openpyxl
     from openpyxl.cell.cell import WriteOnlyCell
 
-    book = openpyxl.Workbook(write_only=True)
-    sheet = book.create_sheet()
+    book = openpyxl.Workbook()
+    sheet = book.worksheets[0]
     header: list[str] = []
     for row, (sample, reply) in zip(_rows(files), replies, strict=True):
         if not header:
