@@ -7,11 +7,13 @@ two different answers of one rank are ambiguous, and a stray letter or text is n
 
 from __future__ import annotations
 
-import functools
+import itertools
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
+from spare.tasks.options import Prepared, folded, prepare
+from spare.tasks.phrases import WORD, evened, phrase, runs, words
 from spare.tasks.replies import AMBIGUOUS, EDGES, EMPTY, Reading, only, statements, united
 
 _PLAIN_EDGES = " \t\r\n.()*"
@@ -35,86 +37,30 @@ def read_option(text: str, options: Mapping[str, str]) -> Reading:
             nothing else can be meant.
     """
     names = tuple(options)
-    if label := _folded(names).get(text.strip(_PLAIN_EDGES).casefold()):
+    if label := folded(names).get(text.strip(_PLAIN_EDGES).casefold()):
         return Reading(label, "ok")
     if not text.strip():
         return EMPTY
-    prepared = _prepared(tuple(options.items()))
+    prepared = prepare(tuple(options.items()))
     return united([_read_statement(part.strip(), prepared) for part in statements(text)])
 
 
-class _Options(NamedTuple):
-    """Options prepared for reading.
-
-    Attributes:
-        texts: label -> text, as the sample has them.
-        labels: folded label -> label.
-        pattern: a label as a word of its own (group 1), and the word behind it on the line
-            (group 2).
-        exact: text with case and white space evened out -> labels with that text.
-        phrases: phrase (see `_phrase`) -> labels with that text, longest first.
-        words: every word that a text may begin with or contain.
-        reach: characters behind an announcement within which an option's text would end.
-    """
-
-    texts: Mapping[str, str]
-    labels: Mapping[str, str]
-    pattern: re.Pattern[str]
-    exact: Mapping[str, set[str]]
-    phrases: Mapping[str, set[str]]
-    words: frozenset[str]
-    reach: int
-
-
-@functools.lru_cache(maxsize=1024)
-def _prepared(items: tuple[tuple[str, str], ...]) -> _Options:
-    exact: dict[str, set[str]] = {}
-    phrases: dict[str, set[str]] = {}
-    for label, text in sorted(items, key=lambda item: -len(_phrase(item[1]))):
-        exact.setdefault(_evened(text), set()).add(label)
-        phrases.setdefault(_phrase(text), set()).add(label)
-    exact.pop("", None)
-    phrases.pop("", None)
-    names = tuple(label for label, _ in items)
-    return _Options(
-        texts=dict(items),
-        labels=_folded(names),
-        pattern=_label_pattern(names),
-        exact=exact,
-        phrases=phrases,
-        words=_ARTICLES.union(_TOWARDS, *map(str.split, phrases)),
-        reach=2 * max((len(text) for _, text in items), default=0) + 16,
-    )
-
-
-@functools.lru_cache(maxsize=256)
-def _folded(labels: tuple[str, ...]) -> Mapping[str, str]:
-    return {label.casefold(): label for label in labels if label}
-
-
-@functools.lru_cache(maxsize=256)
-def _label_pattern(labels: tuple[str, ...]) -> re.Pattern[str]:
-    names = "|".join(map(re.escape, sorted(filter(None, labels), key=len, reverse=True)))
-    return re.compile(
-        rf"(?<!\w)(?<!\w['’-])({names or '(?!)'})(?!\w|['’-]\w|[.,]\d)"
-        rf"(?=(?:[^\S\n]+(\w{{1,12}}))?)",
-        re.IGNORECASE,
-    )
-
-
-def _read_statement(text: str, options: _Options) -> Reading:
+def _read_statement(text: str, options: Prepared) -> Reading:
     if sole := options.labels.get(text.casefold()):
         return Reading(sole, "ok")
-    if exact := options.exact.get(_evened(text)):
+    if exact := options.exact.get(evened(text)):
         return only(exact)
     if sole := options.labels.get(text.strip(EDGES).casefold()):
         return Reading(sole, "ok")
 
-    phrase, leading = _phrase(text), _leading(text, options)
-    if not leading and phrase in options.phrases:
-        return only(options.phrases[phrase])
+    named = _named(text, options)
+    if not named and (plain := _plainly(text, options)):
+        return Reading(plain, "ok")
+    leading = _leading(text, options)
+    if named and not leading:
+        return only(named)
     for label in leading:
-        if phrase == _phrase(f"{label}. {options.texts[label]}"):
+        if phrase(text) == phrase(f"{label}. {options.texts[label]}"):
             return only(leading)
 
     mentions = _mentions(text, options)
@@ -126,7 +72,7 @@ def _read_statement(text: str, options: _Options) -> Reading:
     if claims:
         return only(claims)
 
-    contained = _contained(phrase, options)
+    contained = _contained(text, options)
     if len(mentions.options) == 1:
         return only(_unless_contradicted(mentions.options, contained))
     if framing := _framing(text, mentions.bare, options):
@@ -136,6 +82,19 @@ def _read_statement(text: str, options: _Options) -> Reading:
     return only(contained or (mentions.bare if len(mentions.bare) > 1 else ()))
 
 
+def _plainly(text: str, options: Prepared) -> str:
+    """The label of "The answer is B.", or of "B. text" with B's own text; "" for all else.
+
+    The evidence below says the same of them, and takes several times as long.
+    """
+    found = options.plain.fullmatch(text)
+    if not found:
+        return ""
+    label = options.labels[(found[1] or found[2]).casefold()]
+    own = options.texts[label].casefold()
+    return label if found[1] or found[3].casefold() == own else ""
+
+
 def _unless_contradicted(answer: set[str], other: set[str]) -> set[str]:
     return answer if answer & other else answer | other
 
@@ -143,50 +102,34 @@ def _unless_contradicted(answer: set[str], other: set[str]) -> set[str]:
 # --- Texts ---
 
 
-def _evened(text: str) -> str:
-    return " ".join(text.casefold().split())
+def _named(text: str, options: Prepared) -> set[str]:
+    """Options whose text this is, as far as `phrase` can tell."""
+    if text.isascii() and "'" not in text:
+        # Told by the first words, mostly, the last of which may be cut short.
+        first = words(text[: options.reach].lower())[:-1]
+        if not options.words.issuperset(first):
+            return set()
+    return options.phrases.get(phrase(text), set())
 
 
-_WORD = re.compile(r"(?:(?<!\w)-)?\d+(?:[.,]\d+)*\w*|\w+(?:'\w+)*")
-_ARTICLES = frozenset({"a", "an", "the"})
-_TOWARDS = frozenset({"on", "to", "at", "in"})
-_SIDES = frozenset({"left", "right", "front"})
-
-
-def _phrase(text: str) -> str:
-    """Words of a text without articles, each between spaces of its own (" mug  under  table ").
-
-    "on the left" becomes "left": the preposition belongs to the side, and would otherwise be taken
-    for the relation "on".
-    """
-    words = _WORD.findall(text.casefold().replace("’", "'").replace("n't", " not"))
-    words = [word for word in words if word not in _ARTICLES] or words
-    following = [*words[1:], ""]
-    kept = [
-        word
-        for word, after in zip(words, following, strict=False)
-        if not (word in _TOWARDS and after in _SIDES)
-    ]
-    return f" {'  '.join(kept)} " if kept else ""
-
-
-def _contained(phrase: str, options: _Options) -> set[str]:
-    """Options whose texts occur in a phrase, those behind a negation left out."""
+def _contained(text: str, options: Prepared) -> set[str]:
+    """Options whose texts occur in a text, those behind a negation left out."""
     found: set[str] = set()
+    rest = phrase(text)
     for option, labels in options.phrases.items():  # longest first, and what is found is cut out
-        if option in phrase:
+        if option in rest:
             for negation in (" not ", " nor ", " neither ", " never "):
-                phrase = phrase.replace(negation + option, " | ")
-            if option in phrase:
+                rest = rest.replace(negation + option, " | ")
+            if option in rest:
                 found |= labels
-                phrase = phrase.replace(option, " | ")
+                rest = rest.replace(option, " | ")
     return found
 
 
-_SENTENCE_END = re.compile(r"[;!?()\[\]]|[,:](?!\d)|\.(?!\w)")
+_SENTENCE_END = re.compile(r"[,.:;!?()\[\]](?:(?<![,.:])|(?<=[,:])(?!\d)|(?<=\.)(?!\w))")
 
 
-def _framing(text: str, bare: set[str], options: _Options) -> set[str]:
+def _framing(text: str, bare: set[str], options: Prepared) -> set[str]:
     """Options whose text, or the one bare label, is the first or the last line or sentence."""
     head = text[: options.reach].lstrip(EDGES)
     tail = text[-options.reach :].rstrip(EDGES)
@@ -196,22 +139,20 @@ def _framing(text: str, bare: set[str], options: _Options) -> set[str]:
         tail.rsplit("\n", 1)[-1],
         _SENTENCE_END.split(tail)[-1],
     }
-    found = {label for piece in pieces for label in options.phrases.get(_phrase(piece), ())}
+    found = {label for piece in pieces for label in _named(piece, options)}
     if len(bare) == 1:
         found |= bare.intersection(piece.strip(EDGES) for piece in pieces)
     return found
 
 
-def _text_at(text: str, start: int, options: _Options) -> set[str]:
+def _text_at(text: str, start: int, options: Prepared) -> set[str]:
     """Options whose text is the rest of the line, or of the sentence, from `start`."""
     line = text[start : start + options.reach].lstrip(EDGES).split("\n", 1)[0]
-    first = _WORD.search(line)
+    first = WORD.search(line)
     if not first or first[0].casefold() not in options.words:
         return set()  # most announcements of a long reply, told cheaply
-    for piece in dict.fromkeys((line, _SENTENCE_END.split(line, maxsplit=1)[0])):
-        if labels := options.phrases.get(_phrase(piece)):
-            return labels
-    return set()
+    end = _SENTENCE_END.search(line)
+    return _named(line, options) or (_named(line[: end.start()], options) if end else set())
 
 
 # --- Labels ---
@@ -224,7 +165,7 @@ _CONNECTIVES = re.compile(
 """Words that can follow a letter but not an article: "A because" names A, "A mug" does not."""
 
 
-def _stands(match: re.Match[str], options: _Options) -> str | None:
+def _stands(match: re.Match[str], options: Prepared) -> str | None:
     """The label that a match of the pattern names, or None if it is an ordinary word there."""
     written, after = match[1], match[2]
     label = options.labels.get(written.casefold())
@@ -234,7 +175,7 @@ def _stands(match: re.Match[str], options: _Options) -> str | None:
     return label
 
 
-def _with_text(label: str, text: str, end: int, options: _Options) -> set[str]:
+def _with_text(label: str, text: str, end: int, options: Prepared) -> set[str]:
     """The label, and the options whose text stands behind it if they are others."""
     return _unless_contradicted({label}, _text_at(text, end, options))
 
@@ -246,7 +187,7 @@ _WRAPPED = re.compile(r"[*_`\"'”’>)\]}$]")
 _MARKED = re.compile(r"[*_`\"'”’]*+(?!\.\w\.)(?:[.)\]:：、](?!\d)|\s[-–—]\s)")
 
 
-def _leading(text: str, options: _Options) -> set[str]:
+def _leading(text: str, options: Prepared) -> set[str]:
     """The label that the reply begins with, if punctuation or brackets set it off."""
     opening = _OPENING.match(text)
     match = opening and options.pattern.match(text, opening.end())
@@ -259,8 +200,10 @@ def _leading(text: str, options: _Options) -> set[str]:
     return _with_text(label, text, match.end(1), options) if label else set()
 
 
-def _lone_lines(text: str, options: _Options) -> set[str]:
-    """Labels that are the whole first or the whole last line."""
+def _lone_lines(text: str, options: Prepared) -> set[str]:
+    """Labels that are the whole first or the whole last line, of several."""
+    if "\n" not in text:
+        return set()
     lines = text.split("\n", 1)[0], text.rsplit("\n", 1)[-1]
     folded = (line.strip(EDGES).casefold() for line in lines)
     return {options.labels[line] for line in folded if line in options.labels}
@@ -268,16 +211,43 @@ def _lone_lines(text: str, options: _Options) -> set[str]:
 
 _IS = rf"(?:(?:is|was|be|would\s+be|should\s+be|must\s+be|will\s+be)\b{_NOISE})?"
 _NOUN = rf"(?:(?:the\s+)?(?:correct\s+|right\s+)?(?:option|choice|letter|answer)\b{_NOISE})?"
-_LEAD = re.compile(
+_LEAD = (
     rf"\b(?:ans(?:wers?)?\b(?:\s+to\s+(?:the|this|that|your)\s+question\b)?{_NOISE}{_IS}{_NOUN}{_IS}"
     rf"|(?:option|choice|caption|statement)\s+(?:is|was|would\s+be|should\s+be)\b{_NOISE}"
     rf"|(?:my|correct|right|best|final)\s+(?:option|choice|caption|statement)\b{_NOISE}{_IS}"
     rf"|(?:choose|chose|pick|select|go\s+with)\b{_NOISE}{_NOUN}"
     rf"|(?P<soft>so|therefore|thus|hence|it\s+is|it['’]s|i\s+(?:think|believe)|probably|maybe"
-    rf"|i(?:\s+woul|['’])d\s+say)\b,?{_NOISE})",
-    re.IGNORECASE,
+    rf"|i(?:\s+woul|['’])d\s+say)\b,?{_NOISE})"
 )
 """What announces an answer. A soft announcement counts only if its clause ends with the answer."""
+_ANY_CASE, _LOWER_CASE = re.compile(_LEAD, re.IGNORECASE), re.compile(_LEAD)
+_OPENERS = (
+    "ans answer answers option choice caption statement my correct right best final choose chose "
+    "pick select go so therefore thus hence it i probably maybe"
+)
+_FIRST_WORDS = frozenset(_OPENERS.split())
+
+
+def _leads(text: str) -> Iterable[re.Match[str]]:
+    """All matches of `_LEAD`, tried only where one of its first words is, not at every letter."""
+    if not text.isascii():
+        return _ANY_CASE.finditer(text)
+    text = text.lower()
+    places = (_places(word, text) for word in _FIRST_WORDS.intersection(runs(text)))
+    found: list[re.Match[str]] = []
+    for start in sorted(itertools.chain.from_iterable(places)):
+        lead = _LOWER_CASE.match(text, start)
+        if lead and (not found or start >= found[-1].end()):
+            found.append(lead)
+    return found
+
+
+def _places(word: str, text: str) -> Iterator[int]:
+    start = text.find(word)
+    while start >= 0:
+        yield start
+        start = text.find(word, start + 1)
+
 
 _DENIED = re.compile(
     r"(?:\b(?:not|never|if|whether|wrong|incorrect)|n['’]t)\s+"
@@ -287,8 +257,24 @@ _DENIED = re.compile(
 )
 """What takes an announcement back, directly before it: "I don't think that the", "the wrong"."""
 
+_DENIALS = ("not", "n't", "never", "if", "whether", "wrong", "incorrect")
+
 _LOOK_BACK = 60
 """Characters before a match in which it may be taken back."""
+
+
+def _denied(text: str, start: int) -> bool:
+    """Whether what begins at `start` is taken back before it."""
+    before = max(0, start - _LOOK_BACK)
+    if not _may_have(_DENIALS, text[before:start]):
+        return False
+    return _DENIED.search(text, before, start) is not None
+
+
+def _may_have(words: Iterable[str], text: str) -> bool:
+    """Whether a search for one of `words` is worth its time."""
+    return not text.isascii() or any(map(text.lower().__contains__, words))
+
 
 _CLAUSE_END = re.compile(
     rf"{_CLOSING}(?:[.,;:!?\n]|\Z|(?:because|since|as|given)\b)", re.IGNORECASE
@@ -296,11 +282,11 @@ _CLAUSE_END = re.compile(
 _JOINT = re.compile(rf"{_CLOSING}(?:[,/&]\s*+(?:(?:or|and)\b)?|(?:or|and)\b){_NOISE}")
 
 
-def _announced(text: str, options: _Options) -> set[str]:
+def _announced(text: str, options: Prepared) -> set[str]:
     """Options that words like "the answer is" announce, by label or by text."""
     found: set[str] = set()
-    for lead in _LEAD.finditer(text):
-        if _DENIED.search(text, max(0, lead.start() - _LOOK_BACK), lead.start()):
+    for lead in _leads(text):
+        if _denied(text, lead.start()):
             continue
         match = options.pattern.match(text, lead.end())
         label = match and _stands(match, options)
@@ -312,7 +298,7 @@ def _announced(text: str, options: _Options) -> set[str]:
     return found
 
 
-def _joined(text: str, end: int, options: _Options) -> set[str]:
+def _joined(text: str, end: int, options: Prepared) -> set[str]:
     """Labels that a list goes on with: the C of "B or C", "B, C", "B/C"."""
     found: set[str] = set()
     while joint := _JOINT.match(text, end):
@@ -343,7 +329,8 @@ class _Mentions(NamedTuple):
     listed: set[str]
 
 
-_LINE_START = re.compile(r"(?:\A|\n)[^\S\n]*[*_(\[#>-]*\Z")
+_BEFORE_LABEL = re.compile(r"[^\S\n]*[*_(\[#>-]*")
+_OPTION_WORDS = ("option", "choice")
 _OPTION_WORD = re.compile(r"\b(?:option|choice)\s+[*_`\"'“‘(\[]{0,4}\Z", re.IGNORECASE)
 _IS_RIGHT = re.compile(
     rf"{_CLOSING}(?:is|would\s+be|must\s+be|should\s+be)\s+(?:the\s+)?(?:most\s+)?"
@@ -356,25 +343,32 @@ _IS_WRONG = re.compile(
 )
 
 
-def _mentions(text: str, options: _Options) -> _Mentions:
+def _mentions(text: str, options: Prepared) -> _Mentions:
     mentions = _Mentions(set(), set(), set(), set())
     for match in options.pattern.finditer(text):
         label = _stands(match, options)
         if not label:
             continue
         start, end = match.span(1)
-        before = max(0, start - _LOOK_BACK)
         if match[1] == label:
             mentions.bare.add(label)
         if marked := _MARKED.match(text, end):
             own = options.texts[label].casefold()
             rest = text[marked.end() : marked.end() + len(own) + 4].lstrip(EDGES).casefold()
-            if (own and rest.startswith(own)) or _LINE_START.search(text, before, start):
+            if (own and rest.startswith(own)) or _begins_line(text, start):
                 mentions.listed.add(label)
         right = _IS_RIGHT.match(text, end)
-        option = _OPTION_WORD.search(text, max(0, start - 16), start)
+        option = _may_have(_OPTION_WORDS, text[max(0, start - 16) : start]) and (
+            _OPTION_WORD.search(text, max(0, start - 16), start)
+        )
         if not (right or option) or _IS_WRONG.match(text, end):
             continue
-        if not _DENIED.search(text, before, start):
+        if not _denied(text, start):
             (mentions.right if right else mentions.options).add(label)
     return mentions
+
+
+def _begins_line(text: str, start: int) -> bool:
+    before = max(0, start - _LOOK_BACK)
+    line = text.rfind("\n", before, start) + 1
+    return bool((line or not before) and _BEFORE_LABEL.fullmatch(text, line, start))

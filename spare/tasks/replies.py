@@ -48,6 +48,8 @@ def statements(text: str) -> list[str]:
     These are the contents of `<answer>` and `\\boxed{}` where there are any, or else the whole.
     """
     text = without_reasoning(text)
+    if "<" not in text and "`" not in text and "\\" not in text:
+        return [text]
     parts = [text]
     if "<" in text:
         parts = [part for part in _ANSWER_TAG.findall(text) if part.strip()] or parts
@@ -58,6 +60,8 @@ def statements(text: str) -> list[str]:
 
 def united(readings: Collection[Reading]) -> Reading:
     """One reading of a reply's statements: they must not differ; unread ones are passed over."""
+    if len(readings) == 1:
+        return next(iter(readings))
     if any(reading.status == "ambiguous" for reading in readings):
         return AMBIGUOUS
     return only({reading.answer for reading in readings if reading.status == "ok"})

@@ -268,7 +268,8 @@ def _plain(answer: str) -> str:
 
 @functools.lru_cache(maxsize=64)  # a sample is judged under several rule sets in a row
 def _forms(people: tuple[str, ...], normalise: Callable[[str], str]) -> tuple[str, ...]:
-    return tuple(map(normalise, people))
+    forms = {answer: normalise(answer) for answer in set(people)}  # most of them agree
+    return tuple(forms[answer] for answer in people)
 
 
 RULES = {
