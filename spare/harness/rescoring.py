@@ -85,7 +85,7 @@ def _rescore(
     task = load_task(score.task)
     check_version(score, task)
     prompt = task.prompt(score.prompt)
-    place = dict(zip(("task", "split", "prompt"), score.place, strict=True))
+    place = dict(zip(runs.PLACE, score.place, strict=True))
     if rules == "all":
         chosen = [
             task.rules[name] for name in prompt.rules if judge or not task.rules[name].question
@@ -192,12 +192,19 @@ def differences(run: Run, tasks: Sequence[str] = ()) -> Iterator[Difference]:
     for score in run.scores:
         if not tasks or score.task in tasks:
             places.setdefault(score.place, []).append(score)
-    with contextlib.closing(runs.ReplyLog(run.path / "replies.jsonl")) as log:
+    with contextlib.ExitStack() as stack:
+        log: runs.ReplyLog | None = None
         for (task, _, prompt), scores in places.items():
-            readers = [run.verdict_lines(score) for score in scores]
-            for lines in zip(*readers, strict=True):
+            for raw in zip(*(run.raw_verdicts(score) for score in scores), strict=True):
+                # Most lines say the same to the letter.
+                if raw.count(raw[0]) == len(raw):
+                    continue
+                lines = [runs.parsed_line(run.path, data) for data in raw]
                 if len({line["score"] for line in lines}) < 2:
                     continue
+                if log is None:
+                    log = runs.ReplyLog(run.path / "replies.jsonl")
+                    stack.callback(log.close)
                 readings = {
                     score.rules: (line["parsed"], line["status"], line["score"])
                     for score, line in zip(scores, lines, strict=True)

@@ -36,6 +36,10 @@ FORMAT = 1
 """Version of the run directory's layout. A run of a newer one is refused, never misread."""
 
 
+PLACE = ("task", "split", "prompt")
+"""What names an evaluation in the files of a run; lines about it begin with these, in this
+order."""
+
 READ = 2048
 """Bytes that nearly every line of `replies.jsonl` fits in."""
 
@@ -140,9 +144,15 @@ class Run:
 
     def verdict_lines(self, score: Score) -> Iterator[Mapping[str, Any]]:
         """The lines of `verdicts.<rules>.jsonl` behind one score, in the benchmark's order."""
-        for line in read_lines(self.path / f"verdicts.{score.rules}.jsonl"):
-            if (line["task"], line["split"], line["prompt"]) == score.place:
-                yield line
+        path = self.path / f"verdicts.{score.rules}.jsonl"
+        return (parsed_line(path, data) for data in self.raw_verdicts(score))
+
+    def raw_verdicts(self, score: Score) -> Iterator[bytes]:
+        """The same lines as they stand in the file."""
+        path = self.path / f"verdicts.{score.rules}.jsonl"
+        start = line_start(dict(zip(PLACE, score.place, strict=True)))
+        with readable(path).open("rb") as file:
+            yield from (data for data in file if data.startswith(start))
 
     def replies(self) -> Iterator[Mapping[str, Any]]:
         """Every line of `replies.jsonl`: questions and replies, in order of arrival."""
@@ -462,7 +472,7 @@ def read_log(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     is asked again."""
     if not path.exists():
         return
-    with _readable(path).open("rb") as file:
+    with readable(path).open("rb") as file:
         offset = 0
         for data in file:
             try:
@@ -477,27 +487,35 @@ def read_log(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 def read_lines(path: Path, start: int = 0, but: bytes = b"\n") -> Iterator[dict[str, Any]]:
     """Lines of a JSON Lines file that this program wrote whole: from the byte `start` on, without
     those that begin with `but`."""
-    with _readable(path).open("rb") as file:
+    with readable(path).open("rb") as file:
         file.seek(start)
-        for number, data in enumerate(file, 1):
-            if data.startswith(but):
-                continue
-            try:
-                line = parse(data)
-            except ValueError:
-                line = None
-            if not isinstance(line, dict):
-                place = f"line {number}" if not start else "a line near its end"
-                raise DamagedError(
-                    f"{path}, {place} is damaged; run the same `spare eval` again to write it anew."
-                )
-            yield line
+        for data in file:
+            if not data.startswith(but):
+                yield parsed_line(path, data)
+
+
+def parsed_line(path: Path, data: bytes) -> dict[str, Any]:
+    """A line that this program wrote. Raises DamagedError if it is not whole."""
+    try:
+        line = parse(data)
+    except ValueError:
+        line = None
+    if not isinstance(line, dict):
+        raise DamagedError(
+            f"{path} has a damaged line; run the same `spare eval` again to write it anew."
+        )
+    return line
+
+
+def line_start(place: Mapping[str, str]) -> bytes:
+    """How every line about one task, split and prompt begins."""
+    return dump(place)[:-2] + b","
 
 
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON file that this program wrote whole."""
     try:
-        value = json.loads(_readable(path).read_bytes())
+        value = json.loads(readable(path).read_bytes())
     except ValueError:
         value = None
     if not isinstance(value, dict):
@@ -505,7 +523,8 @@ def read_json(path: Path) -> dict[str, Any]:
     return value
 
 
-def _readable(path: Path) -> Path:
+def readable(path: Path) -> Path:
+    """The path itself, if it can be read."""
     try:
         path.open("rb").close()
     except FileNotFoundError:

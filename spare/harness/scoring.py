@@ -154,7 +154,7 @@ def _others(out: Path, path: Path, place: dict[str, str], rules: str) -> Iterato
         return
     try:
         # A line begins with its place, so most of ours need not be read to be left out.
-        for line in runs.read_lines(path, but=runs.dump(place)[:-2] + b","):
+        for line in runs.read_lines(path, but=runs.line_start(place)):
             if not _is_at(line, place):
                 yield runs.dump(line)
     except (runs.DamagedError, KeyError):

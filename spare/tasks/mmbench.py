@@ -289,7 +289,9 @@ def _summarise(judged: Iterable[Judged], rules: str) -> list[Metric]:
     circular, vanilla = Metric("circular"), Metric("vanilla")
     questions: dict[str, _Question] = {}
     for one in judged:
-        unit = questions.setdefault(one.group, _Question(int(one.tags["options"])))
+        unit = questions.get(one.group)
+        if unit is None:
+            unit = questions[one.group] = _Question(int(one.tags["options"]))
         unit.rows += 1
         if one.verdict.status == "skipped":
             unit.skipped = True

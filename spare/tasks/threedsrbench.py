@@ -296,8 +296,10 @@ def _summarise(single: bool, judged: Iterable[Judged], rules: str) -> list[Metri
             (mirrored, one.id.replace("-flip", "")),
             (bases, one.id[:8]),
         ):
-            new = _Unit(one.tags["type"], int(one.tags["options"]), one.cluster)
-            unit = units.setdefault(key, new)
+            unit = units.get(key)
+            if unit is None:
+                unit = _Unit(one.tags["type"], int(one.tags["options"]), one.cluster)
+                units[key] = unit
             unit.rows += 1
             unit.skipped |= not asked
             unit.score *= one.verdict.score if asked else 1.0

@@ -155,7 +155,9 @@ class Metric:
         """Count one unit (a sample, a pair, a group) that was drawn with `cluster`."""
         if not cluster:
             raise ValueError(f"metric {self.name}: a unit without a cluster has no interval")
-        sums = self.strata.setdefault(stratum, Stratum())
+        sums = self.strata.get(stratum)
+        if sums is None:
+            sums = self.strata[stratum] = Stratum()
         place = sums.index.setdefault(cluster, len(sums.index))
         if place == len(sums.numerators):
             sums.numerators.append(0.0)
