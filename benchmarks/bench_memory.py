@@ -39,14 +39,17 @@ def write_questions(folder: Path, size: int) -> Path:
 
 def peak(arguments: list[str]) -> tuple[int, float]:
     """Peak resident memory in bytes and processor seconds of one `spare` command."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "spare", *arguments],
-        stdout=subprocess.DEVNULL,
-        env=os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"},
-    )
-    _, status, usage = os.wait4(process.pid, 0)
-    if status:
-        raise SystemExit(f"spare {' '.join(arguments)} ended with status {status}")
+    with tempfile.TemporaryFile() as said:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "spare", *arguments],
+            stdout=subprocess.DEVNULL,
+            stderr=said,
+            env=os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"},
+        )
+        _, status, usage = os.wait4(process.pid, 0)
+        if status:
+            said.seek(0)
+            raise SystemExit(f"{said.read().decode()}\nspare {arguments[0]}: status {status}")
     return usage.ru_maxrss * 1024, usage.ru_utime + usage.ru_stime
 
 
