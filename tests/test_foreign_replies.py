@@ -292,3 +292,32 @@ def test_runs_of_ours_are_told(tmp_path: Path, data: Path) -> None:
             score(path, data, tmp_path / "new")
     with pytest.raises(SpareError, match="There is no"):
         score(tmp_path / "nothing", data, tmp_path / "new")
+
+
+def test_the_result_folder_of_mme(tmp_path: Path) -> None:
+    """A file per sub-task, four cells between tabs, as MME's calculation.py reads them."""
+    from test_mme import release
+
+    from spare.tasks import load_task
+
+    release(tmp_path / "data")
+    task = load_task("mme")
+    lines: dict[str, list[str]] = {}
+    for number, sample in enumerate(task.samples(tmp_path / "data")):
+        subtask, picture, answer = sample.id.split("/")
+        asked = sample.parts[-1]
+        reply = ("Yes", "No, it is not", "**Yes**")[number % 3]
+        lines.setdefault(subtask, []).append(f"{picture}\t{asked}\t{answer}\t{reply}\n")
+    folder = tmp_path / "results"
+    folder.mkdir()
+    for subtask, written in lines.items():
+        (folder / f"{subtask}.txt").write_text("".join(written), encoding="utf-8")
+    run = score_replies("mme", folder, data=tmp_path / "data", out=tmp_path / "run", rules="all")
+    scores = {score.rules: score for score in run.scores}
+    assert (run.scores[0].prompt, run.scores[0].rules) == ("official", "official")
+    assert scores["spare"].unread == 0
+    assert scores["official"].unread == scores["vlmevalkit"].unread > 0
+    torn = next(iter(lines))
+    (folder / f"{torn}.txt").write_text("1.jpg\tIs it?\tYes\n", encoding="utf-8")
+    with pytest.raises(SpareError, match=rf"{torn}.txt, row 1: picture, question, answer and rep"):
+        score_replies("mme", folder, data=tmp_path / "data", out=tmp_path / "torn")

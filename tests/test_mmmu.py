@@ -20,8 +20,9 @@ import pyarrow.parquet
 import pytest
 
 from spare.cli import main
-from spare.errors import DataError, PictureError
+from spare.errors import DataError, PictureError, SpareError
 from spare.harness.evaluate import evaluate
+from spare.harness.foreign_replies import score_replies
 from spare.harness.models.types import Request, Response
 from spare.harness.run import Run
 from spare.images import Picture, digest, open_picture
@@ -539,6 +540,18 @@ def test_the_authors_replies_score_what_the_authors_report(data: Path, tmp_path:
         if slice_.score.rules == "official"
     }
     assert by_type == {"multiple-choice": 328, "open": 2}
+
+
+@needs_replies
+def test_the_authors_files_are_judged_as_they_are(data: Path, tmp_path: Path) -> None:
+    """`spare score --task mmmu_val --replies example_outputs/llava1.5_13b`."""
+    folder = SHARED / "llava1.5_13b"
+    run = score_replies("mmmu_val", folder, data=data, out=tmp_path / "run", rules="all")
+    assert overall(run)["official"] == overall(run)["lm-eval"] == 330
+    assert {score.prompt for score in run.scores} == {"official"}
+    subject = folder / "Art.json"
+    with pytest.raises(SpareError, match="870 of the 900 questions of mmmu_val have no reply"):
+        score_replies("mmmu_val", subject, data=data, out=tmp_path / "part")
 
 
 @needs_replies

@@ -73,11 +73,13 @@ def _print_differences(run: Run, tasks: Sequence[str], scores: Sequence[Score]) 
         title = f"{key[0]} ({key[1]}): {count:,} of {samples[key]:,} score differently"
         if count > len(shown):
             title += f", the first {len(shown)}; --differences FILE has all"
-        names = list(shown[0].readings)
-        grid = _table(names, "id", "truth", "reply", title=title)
+        grid = _table((), "id", "truth", "reply", "read as", title=title)
         for one in shown:
-            cells = [_reading(one, name) for name in names]
-            add_row(grid, one.id, one.target, _short(one.reply, REPLY), *cells)
+            readings: dict[str, list[str]] = {}
+            for name in one.readings:
+                readings.setdefault(_reading(one, name), []).append(name)
+            read = "\n".join(f"{said}: {', '.join(names)}" for said, names in readings.items())
+            add_row(grid, one.id, _short(one.target, READ), _short(one.reply, REPLY), read)
         print_table(grid)
     for task, prompt in agreeing:
         if sum((score.task, score.prompt) == (task, prompt) for score in scores) > 1:
@@ -87,8 +89,10 @@ def _print_differences(run: Run, tasks: Sequence[str], scores: Sequence[Score]) 
 def _reading(one: Difference, rules: str) -> str:
     """What was read, or why nothing was, and what it was worth."""
     read, status, score = one.readings[rules]
-    said = _short(read, READ) if status == "ok" else f"({status}) {_short(read, READ)}".strip()
-    return said + (" right" if score == 1 else f" {score:.1f}" if score else "")
+    # What was not read and is there all the same was drawn.
+    why = "" if status == "ok" else f"({status}, drawn) " if read else f"({status})"
+    said = why + _short(read, READ)
+    return said + (", right" if score == 1 else f", worth {score:.1f}" if score else "")
 
 
 def _short(text: str, length: int) -> str:
