@@ -6,6 +6,7 @@ import base64
 import csv
 import io
 import json
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +20,7 @@ from spare.errors import DataError
 from spare.harness.evaluate import evaluate
 from spare.harness.models.types import Request, Response
 from spare.images import Picture, open_picture
-from spare.tasks import load_task
+from spare.tasks import expand, load_task
 from spare.tasks.custom import custom_task
 from spare.tasks.types import Judged, Reply, Sample
 
@@ -376,7 +377,14 @@ MISTAKES: dict[str, tuple[Any, str]] = {
     "climbs out": ({**LEFT_RIGHT, "image": "../../etc/passwd"}, "leads out of the data folder"),
     "absolute": ({**LEFT_RIGHT, "image": "/etc/passwd"}, "leads out of the data folder"),
     "web address": ({**LEFT_RIGHT, "image": "https://x.org/1.jpg"}, "is not a file"),
-    "base64 in JSON": ({**LEFT_RIGHT, "image": "QUJD" * 2000}, "cannot be a file name"),
+    "base64 and a file": (
+        {**LEFT_RIGHT, "image": ["QUJD" * 2000, "1.png"]},
+        "image lists both base64 pictures and other things",
+    ),
+    "data address": (
+        {**LEFT_RIGHT, "image": "data:image/png;base64," + "QUJD" * 99},
+        "is not a file. Save the picture beside the questions",
+    ),
     "image number list": ({**LEFT_RIGHT, "image": [["1.png"]]}, "image should be a text"),
     "image object": ({**LEFT_RIGHT, "image": {"bytes": ""}}, "image should be .* an object"),
     "blank image": (
@@ -385,7 +393,41 @@ MISTAKES: dict[str, tuple[Any, str]] = {
     ),
     "image twice": ({**LEFT_RIGHT, "image": "1.png", "images": ["2.png"]}, "both image and images"),
     "broken list": ({**LEFT_RIGHT, "image": "[1.png]"}, "image is not a list of picture files"),
-    "places": ({**LEFT_RIGHT, "question": "<image> <image>", "image": "1.png"}, "<image> stands 2"),
+    "places": (
+        {**LEFT_RIGHT, "question": "<image> <image>", "image": "1.png"},
+        "<image> stands 2 times in the question, and there is 1 picture",
+    ),
+    "places of nothing": (
+        {**LEFT_RIGHT, "question": "What is <image>?"},
+        "<image> stands 1 times in the question, and there are 0 pictures",
+    ),
+    "NUL": ({**LEFT_RIGHT, "question": "a\0b"}, "question holds a NUL"),
+    "choices": (
+        {"question": "Q?", "choices": ["left", "right"], "answer": "left"},
+        "there are no options, but there is choices",
+    ),
+    "columns of other labels": (
+        {"question": "Q?", "option_a": "left", "option_b": "right", "answer": "a"},
+        "there are no options, but there is option_a, option_b",
+    ),
+    "columns of small labels": (
+        {"question": "Q?", "a": "left", "b": "right", "answer": "a"},
+        "there are no options, but there is a, b",
+    ),
+    "columns of numbers": (
+        {"question": "Q?", "1": "left", "2": "right", "answer": "1"},
+        "there are no options, but there is 1, 2",
+    ),
+    "padded columns": (
+        {"question": "Q?", " A": "left", " B": "right", "answer": "A"},
+        "there are no options, but there is A, B",
+    ),
+    "picture": ({**LEFT_RIGHT, "picture": "1.png"}, "there is no picture, but there is picture"),
+    "file name": (
+        {**LEFT_RIGHT, "file_name": "1.png"},
+        "there is no picture, but there is file_name",
+    ),
+    "Image": ({**LEFT_RIGHT, "Image": "1.png"}, "a column 'Image'. Spell it 'image'"),
     "half a character": ({**LEFT_RIGHT, "question": "\ud83d"}, "question holds half a character"),
     "id list": ({**LEFT_RIGHT, "id": [1]}, "id should be a text or a number"),
     "group object": ({**LEFT_RIGHT, "group": {}}, "group should be a text or a number"),
@@ -410,7 +452,15 @@ def test_mistakes_of_whole_files(tmp_path: Path) -> None:
     fails(tmp_path / "q.jsonl", r"q\.jsonl: there is no such file")
     fails(tmp_path / "q.xlsx", r"q\.xlsx: questions come in files that end in \.jsonl, \.json")
     (tmp_path / "folder.tsv").mkdir()
-    fails(tmp_path / "folder.tsv", "no such file")
+    fails(tmp_path / "folder.tsv", "this is a folder, and custom:FILE takes one file")
+    os.mkfifo(tmp_path / "pipe.tsv")
+    fails(tmp_path / "pipe.tsv", "this is no ordinary file")
+    (tmp_path / "loop.tsv").symlink_to(tmp_path / "loop.tsv")
+    fails(tmp_path / "loop.tsv", "no such file")
+    fails(tmp_path / f"{'a' * 300}.tsv", "no such file")
+    fails(Path("~nobody-of-that-name/q.tsv"), "no such file")
+    with pytest.raises(DataError, match="custom: is followed by no file"):
+        load_task("custom:")
     empty = tmp_path / "empty.jsonl"
     empty.write_text("\n")
     fails(empty, "there are no questions in it")
@@ -422,13 +472,234 @@ def test_mistakes_of_whole_files(tmp_path: Path) -> None:
     cut = tmp_path / "cut.tsv"
     cut.write_text("question\tA\tB\tanswer\nQ?\tleft\tright\tA\nQ?\tleft")
     fails(cut, r"cut\.tsv, row 2: 2 cells where the header has 4")
-    semicolons = tmp_path / "excel.csv"
-    semicolons.write_text("question;answer\nQ?;A\n")
-    fails(semicolons, "columns question, answer missing; .* found question;answer")
+    nameless = tmp_path / "nameless.tsv"
+    nameless.write_text(f"What is it?\tyes\t{'QUJD' * 2000}\n" * 2)
+    fails(nameless, r"found What is it\?, yes, (QUJD){10}\.\.\.\.$")
     table = write_table(
         tmp_path / "options.tsv", {"question": "Q?", "options": "['a', 'b']", "answer": "a"}
     )
     fails(table, "In a table, give every option a column")
+
+
+NOT_UTF_8 = "this is not UTF-8, but perhaps Latin-1"
+UTF_16 = "it is UTF-16, which Excel calls Unicode text, and should be UTF-8"
+TABLE = "question,A,B,answer\nOù est la tasse ?,à gauche,à droite,A\n"
+TABS = TABLE.replace(",", "\t")
+
+FILES: dict[str, tuple[str, bytes, str]] = {
+    "latin-1": ("q.csv", TABLE.encode("latin-1"), f"row 1: {NOT_UTF_8}.* Save it as UTF-8 .*Excel"),
+    "latin-1 header": ("q.csv", b"question,answer,r\xe9gion\n", f"csv: {NOT_UTF_8}"),
+    "latin-1 lines": (
+        "q.jsonl",
+        '{"question": "Où?", "answer": "là"}'.encode("latin-1"),
+        f"row 1: {NOT_UTF_8}.* Save it as UTF-8",
+    ),
+    "latin-1 list": (
+        "q.json",
+        '[{"question": "Où?", "answer": "là"}]'.encode("latin-1"),
+        f"json: {NOT_UTF_8}",
+    ),
+    "Unicode text": ("q.tsv", TABS.encode("utf-16"), f"tsv: {UTF_16}. Save it as UTF-8"),
+    "without a mark": ("q.tsv", TABS.encode("utf-16-le"), f"tsv: {UTF_16}"),
+    "from the big end": ("q.csv", TABLE.encode("utf-16-be"), f"csv: {UTF_16}"),
+    "lines in UTF-16": ("q.jsonl", '{"question": 1}\n'.encode("utf-16"), UTF_16),
+    "semicolons": (
+        "q.csv",
+        TABLE.replace(",", ";").encode(),
+        "are separated by semicolons, and those of a .csv file are by commas. Save it with commas",
+    ),
+    "quoted semicolons": (
+        "q.csv",
+        b'"question";"answer"\n"Why, then?";"x"\n',
+        "are separated by semicolons",
+    ),
+    "tabs in .csv": ("q.csv", TABS.encode(), "separated by tabs.* or let it end in .tsv"),
+    "commas in .tsv": ("q.tsv", TABLE.encode(), "separated by commas.* or let it end in .csv"),
+    "comma in a cell": (
+        "q.csv",
+        b"question,answer\nWhere, then?,left\n",
+        "row 1: 3 cells where the header has 2. Put a cell that has a comma in it into double",
+    ),
+    "tab in a cell": ("q.tsv", b"question\tanswer\na\tb\tc\n", "a cell that has a tab in it"),
+    "cell left out": (
+        "q.csv",
+        b"question,answer\nWhere?\n",
+        "row 1: 1 cells where the header has 2. What has no value needs an empty cell",
+    ),
+    "open quote": (
+        "q.csv",
+        b'question,answer\n"Where?,left\n',
+        "row 1: not a table .* begins with a double quote .* ends with one",
+    ),
+    "inch": ("q.csv", b'question,answer\n"a 5" nail",left\n', "row 1: .* stands twice"),
+    "old Mac": ("q.csv", TABLE.replace("\n", "\r").encode(), "line ends of Windows or Unix"),
+    "list in .jsonl": (
+        "q.jsonl",
+        b'[{"question": 1, "answer": 2}]',
+        "row 1: .* should end in .json",
+    ),
+    "spread over lines": (
+        "q.jsonl",
+        b'{\n"question": 1,\n"answer": 2\n}\n',
+        "row 1: not JSON .* each line is one object",
+    ),
+    "lines in .json": (
+        "q.json",
+        b'{"question": 1, "answer": 2}\n' * 2,
+        "not JSON .* objects line by line go into a .jsonl file",
+    ),
+    "object in .json": ("q.json", b'{"question": 1, "answer": 2}', r"Put \[ \] around the rows"),
+    "name twice": (
+        "q.jsonl",
+        b'{"question": 1, "answer": 2, "answer": 3}',
+        "an object has 'answer' more than once",
+    ),
+    "endless": ("q.jsonl", b'{"question": 1, "answer": 1e999}', "a text or a number but is inf"),
+    "header only": ("q.csv", b"question,answer\n", "there are no questions in it"),
+    "nothing": ("q.csv", b"", "columns question, answer missing; .* found nothing"),
+    "an empty list": ("q.json", b"[]", "there are no questions in it"),
+    "a picture": ("q.tsv", b"\x89PNG\r\n\x1a\n\xff", "Save it as UTF-8"),
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_file_says_how_to_mend_it(tmp_path: Path, name: str) -> None:
+    """Nobody can fetch a user's own file again."""
+    file, data, sentence = FILES[name]
+    (tmp_path / file).write_bytes(data)
+    with pytest.raises(DataError, match=sentence) as caught:
+        custom_task(str(tmp_path / file))
+    assert "fetch it again" not in str(caught.value)
+    assert str(caught.value).startswith(str(tmp_path / file))
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("q.csv", b"\xef\xbb\xbf" + TABLE.replace("\n", "\r\n").encode()),
+        ("q.tsv", TABS.encode() + b"\n\n"),
+        ("q.csv", b'question,A,B,answer\n"Where, ""then""?","a\nb",c,A\n'),
+        ("q.jsonl", b'\xef\xbb\xbf{"question": "Q", "answer": "A"}\r\n\r\n'),
+        ("q.json", b'\xef\xbb\xbf[{"question": "Q", "answer": "A"}]'),
+    ],
+)
+def test_marks_line_ends_and_quotes_of_every_sort(tmp_path: Path, name: str, data: bytes) -> None:
+    (tmp_path / name).write_bytes(data)
+    (sample,) = samples(tmp_path / name)
+    assert "\ufeff" not in text_of(sample)
+
+
+def test_all_faulty_rows_are_told_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "q.jsonl"
+    rows = [json.dumps(LEFT_RIGHT) for _ in range(40)]
+    rows[2] = json.dumps({**LEFT_RIGHT, "answer": "top"})
+    rows[5] = rows[5][:-3]
+    rows[7] = json.dumps({"question": "Q?"})
+    rows[9] = json.dumps({**LEFT_RIGHT, "image": "../1.png"})
+    path.write_text("\n".join(rows))
+    with pytest.raises(DataError) as caught:
+        custom_task(str(path))
+    first, *lines = str(caught.value).split("\n")
+    assert first == f"{path}: 4 rows are faulty"
+    beginnings = ["row 3: answer 'top'", "row 6: not JSON", "row 8: column answer", "row 10: pict"]
+    for line, beginning in zip(lines, beginnings, strict=True):
+        assert line.startswith(f"  {beginning}")
+        assert line.endswith(".")
+    # Once it is mended up to one row, that row is a sentence.
+    path.write_text("\n".join([*rows[:5], *rows[10:]]))
+    fails(path, r"q\.jsonl, row 3: answer 'top' fits none")
+
+
+@pytest.mark.parametrize("faulty", [2, 20, 21, 45])
+def test_a_long_list_of_faulty_rows_is_cut(tmp_path: Path, faulty: int) -> None:
+    path = tmp_path / "q.csv"
+    path.write_text("question,answer\nQ?,x\n" + "Where, then?,x\n" * faulty + "Q?,x\n")
+    with pytest.raises(DataError) as caught:
+        custom_task(str(path))
+    first, *lines = str(caught.value).split("\n")
+    assert first.endswith(f"{faulty} rows are faulty")
+    assert sum(line.startswith("  row ") for line in lines) == min(faulty, 20)
+    assert (lines[-1] == f"  and {faulty - 20} more.") == (faulty > 20)
+
+
+def test_faults_up_to_the_end_of_what_can_be_read(tmp_path: Path) -> None:
+    path = tmp_path / "q.csv"
+    path.write_bytes(b"question,answer\nWhere, then?,x\nO\xf9?,x\nWhere, then?,x\n")
+    fails(path, f"(?s)2 rows are faulty.*row 1: 3 cells.*row 2: {NOT_UTF_8}")
+
+
+def test_image_in_hints_and_options_is_text(tmp_path: Path) -> None:
+    write_picture(tmp_path / "1.png")
+    row = {"image": "1.png", "options": ["<image>", "<br>"], "answer": "A", "hint": "An <image>."}
+    path = write_lines(
+        tmp_path / "q.jsonl",
+        {**row, "question": "Which tag?"},
+        {**row, "question": "Look: <image> Which tag?"},
+    )
+    for prompt in ("spare", "vlmevalkit"):
+        plain, placed = samples(path, prompt)
+        assert [type(part) for part in plain.parts] == [Picture, str]
+        assert [type(part) for part in placed.parts] == [str, Picture, str]
+        assert "A. <image>\nB. <br>" in text_of(plain)
+        assert "A. <image>\nB. <br>" in str(placed.parts[2])
+        assert "An <image>." in str(placed.parts[0])
+        assert str(placed.parts[0]).endswith("Look: ")
+
+
+def encode(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+def test_base64_pictures_in_every_form(tmp_path: Path) -> None:
+    written = [write_picture(tmp_path / f"{n}.png", (n, 9, 9)) for n in range(3)]
+    one, two, three = map(encode, written)
+    columns = {"question": "Q?", "A": "x", "B": "y", "answer": "A"}
+    table = [
+        {**columns, "index": "a", "image": str([one, two])},
+        {**columns, "index": "b", "image": json.dumps([two, three])},
+        {**columns, "index": "c", "image": three},
+        {**columns, "index": "d", "image": "a"},
+    ]
+    lines = [
+        {**columns, "id": "a", "image": [one, two]},
+        {**columns, "id": "b", "images": [two, three]},
+        {**columns, "id": "c", "image": three},
+        {**columns, "id": "d", "image": "a"},
+    ]
+    wanted = [[0, 1], [1, 2], [2], [0, 1]]
+    for path in (
+        write_table(tmp_path / "q.tsv", *table),
+        write_table(tmp_path / "q.csv", *table),
+        write_lines(tmp_path / "q.jsonl", *lines),
+    ):
+        found = samples(path)
+        for sample, numbers in zip(found, wanted, strict=True):
+            assert [one.read() for one in pictures_of(sample)] == [written[n] for n in numbers]
+        assert found[0].cluster == found[3].cluster != found[1].cluster
+
+
+def test_a_long_list_of_files_is_no_base64(tmp_path: Path) -> None:
+    names = [f"a-rather-long-name-of-picture-number-{n}.jpeg" for n in range(3)]
+    row = {"question": "Q?", "A": "x", "B": "y", "answer": "A", "image": str(names)}
+    (sample,) = samples(write_table(tmp_path / "q.tsv", row))
+    assert [picture.name for picture in pictures_of(sample)] == names
+
+
+def test_a_path_with_commas(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_lines(tmp_path / "left, right,up.jsonl", LEFT_RIGHT)
+    write_lines(tmp_path / "plain.jsonl", LEFT_RIGHT)
+    names = expand("custom:left, right,up.jsonl,vsr_zeroshot, custom:plain.jsonl ,demo")
+    assert names == [
+        "custom:left, right,up.jsonl",
+        "vsr_zeroshot",
+        "custom:plain.jsonl",
+        "whatsup_a",
+    ]
+    run = evaluate("random", "custom:left, right,up.jsonl", data=tmp_path, out=tmp_path / "run")
+    assert [score.task for score in run.scores] == ["custom:left, right,up"]
+    # Where there is no such file, a comma is a comma.
+    assert expand("custom:nowhere,up.jsonl") == ["custom:nowhere", "up.jsonl"]
 
 
 # Properties

@@ -8,6 +8,7 @@ import contextlib
 import csv
 import io
 import json
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,9 @@ from spare.images import Picture
 from spare.tasks.files import (
     Row,
     find_picture,
+    locate,
     locate_shards,
+    not_found,
     read_json,
     read_json_lines,
     read_parquet,
@@ -393,3 +396,129 @@ def test_a_picture_is_looked_for_in_every_folder(tmp_path: Path) -> None:
     assert find_picture(folders, "x.jpg", row) == Picture(tmp_path / "b/x.jpg", "x.jpg")
     # One that is nowhere costs its own sample, when it is opened.
     assert find_picture(folders, "y.jpg", row).path == tmp_path / "a/y.jpg"
+
+
+def test_nothing_found_is_a_list_with_a_line_per_place(tmp_path: Path) -> None:
+    names = [f"test-{number}-*.parquet" for number in range(20)]
+    sentence = str(not_found("bench", Path("data"), ["bench", "other", "."], names))
+    lines = sentence.split("\n")
+    assert lines[0].startswith("no files of bench found: looked for test-0-*.parquet or test-1")
+    assert max(map(len, lines)) <= 93  # with what the command puts before it, 100
+    for name in names:
+        assert name in sentence
+    assert lines[-5:-2] == ["    data/bench", "    data/other", "    data"]
+    assert lines[-1].startswith("`spare prepare bench --data data` fetches")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody who may not read")
+def test_what_may_not_be_read_is_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "closed").mkdir(mode=0o700)
+    write_all(tmp_path, ["closed/t.json", "t.jsonl"])
+    (tmp_path / "t.jsonl").chmod(0)
+    for folder in (tmp_path, *tmp_path.parents[:2]):
+        folder.chmod(0o755)
+    os.seteuid(65534)
+    try:
+        assert locate(tmp_path, ["closed"], ["t.json"]) is None
+        assert locate_shards(tmp_path, ["closed"], ["t.json", "*.json"]) == ()
+        assert "cannot be read (Permission denied)" in fault(
+            read_json_lines(tmp_path / "t.jsonl", ())
+        )
+    finally:
+        os.seteuid(0)
+
+
+# A user's own files
+
+
+def refuse(fault: DataError) -> None:
+    raise fault
+
+
+SPACE = st.sampled_from(["", " ", "  "])
+
+
+@given(
+    pictures=st.lists(st.binary(min_size=49, max_size=200), min_size=1, max_size=3),
+    several=st.booleans(),
+    before=st.text(max_size=9),
+    space=SPACE,
+    line_end=st.sampled_from(["\n", "\r\n"]),
+)
+def test_base64_in_json_lines_comes_back(
+    tmp_path_factory: pytest.TempPathFactory,
+    pictures: list[bytes],
+    several: bool,
+    before: str,
+    space: str,
+    line_end: str,
+) -> None:
+    """However the JSON around it is spaced, and with the pictures in other columns too."""
+    texts = [encoded(picture) for picture in pictures]
+    value = texts if several else texts[0]
+    row = {"before": before, "same": texts[0], "image": value, "after": texts[-1]}
+    first = {"before": "é", "image": "1.png"}
+    lines = [json.dumps(one, separators=(f",{space}", f":{space}")) for one in (first, row, first)]
+    path = tmp_path_factory.mktemp("lines") / "q.jsonl"
+    path.write_bytes(line_end.join(lines).encode("utf-8", "surrogatepass"))
+    plain, found, _ = read_json_lines(path, ("before",), ("image", "absent"), refuse)
+    assert (plain.values["image"], plain.cells) == ("1.png", {})
+    assert "image" not in found.values
+    read = [picture.read() for picture in found.pictures("image")]
+    assert read == (pictures if several else pictures[:1])
+
+
+def test_base64_with_escapes_is_refused(tmp_path: Path) -> None:
+    """PHP writes "\\/" for a slash."""
+    path = tmp_path / "q.jsonl"
+    text = "/9j/" + "A" * 100
+    for value in (text, [text], [text, "B" * 100]):
+        path.write_text(json.dumps({"image": value}).replace("/", "\\/"))
+        sentence = fault(read_json_lines(path, (), ("image",), refuse))
+        assert "row 1: the base64 in image is written with escapes or tabs" in sentence
+    path.write_text(json.dumps({"image": [text, text]}, separators=(",\t", ":\t")))
+    assert "escapes or tabs" in fault(read_json_lines(path, (), ("image",), refuse))
+
+
+def test_reading_goes_on_behind_a_faulty_row(tmp_path: Path) -> None:
+    faults: list[DataError] = []
+    path = tmp_path / "t.jsonl"
+    path.write_text('{"a": 1}\n{"a": \n[2]\n{"b": 3}\n\n{"a": 4}\n')
+    rows = list(read_json_lines(path, ("a",), on_fault=faults.append))
+    assert [(row.number, row.values["a"]) for row in rows] == [(1, 1), (6, 4)]
+    path = tmp_path / "t.json"
+    path.write_text('[{"a": 1}, 2, {"b": 3}, {"a": 4}]')
+    rows = list(read_json(path, ("a",), on_fault=faults.append))
+    assert [(row.number, row.values["a"]) for row in rows] == [(1, 1), (4, 4)]
+    path = write_table(tmp_path / "t.tsv", "a\tb", "1\t1", "2", "3\t3\t3", "4\t4")
+    rows = list(read_table(path, ("a",), on_fault=faults.append))
+    assert [(row.number, row.values["a"]) for row in rows] == [(1, "1"), (4, "4")]
+    places = [str(one).split(": ")[0].removeprefix(f"{tmp_path}/") for one in faults]
+    assert places == [
+        *("t.jsonl, row 2", "t.jsonl, row 3", "t.jsonl, row 4"),
+        *("t.json, row 2", "t.json, row 3"),
+        *("t.tsv, row 2", "t.tsv, row 3"),
+    ]
+
+
+def test_what_ails_the_first_row_ails_the_file(tmp_path: Path) -> None:
+    """A list in a file of JSON Lines would be a fault per line."""
+    path = tmp_path / "t.jsonl"
+    path.write_text('[\n{"a": 1},\n{"a": 2}\n]')
+    faults: list[DataError] = []
+    assert "row 1: not JSON" in fault(read_json_lines(path, ("a",), on_fault=faults.append))
+    assert not faults
+
+
+def test_published_files_are_to_be_fetched_again(tmp_path: Path) -> None:
+    path = tmp_path / "t"
+    for read, data in (
+        (read_table, b"a\tb\n1\n"),
+        (read_table, b"a\tb\n\xe9\t1\n"),
+        (read_table, b'a\tb\n"1\t1\n'),
+        (read_json_lines, b'{"a": 1'),
+        (read_json_lines, b'{"a": "\xe9"}'),
+        (read_json, b'[{"a": 1}'),
+    ):
+        path.write_bytes(data)
+        assert fault(read(path, ("a",))).endswith("may have been cut off: fetch it again.")

@@ -330,7 +330,7 @@ def test_a_missing_picture_costs_its_own_samples_only(tmp_path: Path) -> None:
 
 def test_nothing_there_says_where_it_looked(tmp_path: Path) -> None:
     (tmp_path / "count").mkdir()  # anybody's
-    with pytest.raises(DataError, match=r"no files of mme found: .*test-\*\.parquet.*MME\.tsv"):
+    with pytest.raises(DataError, match=r"(?s)no files of mme found: .*test-\*\.parquet.*MME\.tsv"):
         MME.locate(tmp_path, "test")
 
 

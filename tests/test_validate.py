@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from spare.cli import main
 from spare.errors import DataError, SpareError
 from spare.harness.validate import Check, Report, validate
 from spare.tasks import load_task
@@ -19,6 +20,7 @@ from spare.tasks.types import (
     Reply,
     Rules,
     Sample,
+    Source,
     Submission,
     Task,
     Verdict,
@@ -143,7 +145,7 @@ def test_bad_pictures_are_named_with_their_samples(tmp_path: Path) -> None:
 
 
 def test_another_number_than_published_is_a_warning(tmp_path: Path) -> None:
-    task = replace(write_task(tmp_path), splits={"all": 41})
+    task = replace(write_task(tmp_path), splits={"all": 41}, sources=(Source("a file"),))
     report = validate(task, tmp_path)
     assert check(report, "samples").outcome == "warned"
     assert "40, but 41 are published" in check(report, "samples").detail
@@ -371,11 +373,93 @@ def test_rotations_of_a_question_want_the_same_option(tmp_path: Path) -> None:
     report = validate(write_3dsrbench(tmp_path, swap="VIN6MS3J-1"), tmp_path)
     rotations = check(report, "rotations")
     assert (rotations.outcome, report.ok) == ("failed", False)
-    assert rotations.detail.startswith("1 rotations have another right option")
+    assert rotations.detail == "1 rotations contradict the first of their question"
     assert rotations.items == (
         "VIN6MS3J wants 'red hat of the person in red in the back', "
         "VIN6MS3J-1 wants 'baseball glove'",
     )
+
+
+def test_rotations_of_a_question_have_the_same_options(tmp_path: Path) -> None:
+    """Every row is sound by itself; only together they are not."""
+    from test_threedsrbench import published_rows, write_tsv
+
+    rows = [dict(row) for row in published_rows()]
+    for row in rows:
+        if row["qid"] == "VIN6MS3J-1":
+            row["A"] = "red hut"
+    write_tsv(tmp_path / "3dsrbench/3dsrbench_v1_vlmevalkit_circular.tsv", rows)
+    rotations = check(validate(load_task("3dsrbench"), tmp_path), "rotations")
+    assert rotations.outcome == "failed"
+    (item,) = rotations.items
+    assert item.startswith("VIN6MS3J offers ")
+    assert "; VIN6MS3J-1 offers " in item
+    assert item.count("red hut") == 1
+
+
+@pytest.mark.parametrize("layout", ["tsv", "parquet"])
+@pytest.mark.parametrize(("column", "item"), [("answer", "wants"), ("A", "offers")])
+def test_rotations_of_mmbench(tmp_path: Path, layout: str, column: str, item: str) -> None:
+    """Its groups are index % 1,000,000; in parquet every rotation has a copy of the picture."""
+    import test_mmbench
+
+    with pytest.MonkeyPatch.context() as patch:
+        rows = test_mmbench.rows()
+        (row,) = [row for row in rows if row["index"] == 1_000_252]
+        row[column] = "A" if column == "answer" and row["answer"] != "A" else "B"
+        patch.setattr(test_mmbench, "rows", lambda: rows)
+        if layout == "tsv":
+            test_mmbench.write_vlmevalkit(tmp_path)
+        else:
+            test_mmbench.write_lmms_lab(tmp_path)
+    rotations = check(validate("mmbench_dev_en", tmp_path), "rotations")
+    assert rotations.outcome == "failed"
+    assert rotations.items[0].startswith(f"252 {item} ")
+    assert f"1000252 {item} " in rotations.items[0]
+
+
+def circular(folder: Path, **columns: object) -> Task:
+    """Groups of two all-or-nothing samples with one wording, about two pictures or one."""
+    task = write_task(folder, question="Where is the mug?", **columns)
+
+    def swap(number: int, sample: Sample) -> Sample:
+        if not number % 2:
+            return sample
+        (picture, text) = sample.parts
+        assert isinstance(text, str)
+        options = {"A": sample.options["B"], "B": sample.options["A"]}
+        a, b = options.values()
+        before, _, after = text.partition("\nA. ")
+        _, _, last = after.rpartition("\n")
+        return replace(
+            sample, parts=(picture, f"{before}\nA. {a}\nB. {b}\n{last}"), options=options
+        )
+
+    task = replace(with_samples(task, swap), all_or_nothing=True)
+    return replace(task, prompts={"spare": task.prompt("spare")})
+
+
+def test_rotations_are_told_by_their_words(tmp_path: Path) -> None:
+    """The right option of each row has the letter that write_task gave it: A, then B."""
+    assert check(validate(circular(tmp_path), tmp_path), "rotations").outcome == "passed"
+    rotations = check(validate(circular(tmp_path, answer="A"), tmp_path), "rotations")
+    assert rotations.detail.startswith("20 rotations contradict")
+    assert rotations.items[0] == "q0 wants 'left', q1 wants 'right'"
+
+
+def test_one_question_about_two_pictures_is_no_rotation(tmp_path: Path) -> None:
+    task = circular(tmp_path, answer="A")
+    lines = [json.loads(line) for line in (tmp_path / "q.jsonl").read_text().splitlines()]
+    for line in lines[1::2]:
+        line["image"] = f"other-{line['image']}"
+        (tmp_path / line["image"]).write_bytes((tmp_path / "0.png").read_bytes() + b"other")
+    (tmp_path / "q.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert check(validate(task, tmp_path), "rotations").outcome == "passed"
+    # The same bytes under another name are the same picture.
+    for line in lines:
+        same = (tmp_path / line["image"].removeprefix("other-")).read_bytes()
+        (tmp_path / line["image"]).write_bytes(same)
+    assert check(validate(task, tmp_path), "rotations").outcome == "failed"
 
 
 def test_two_questions_of_a_group_may_have_two_answers(tmp_path: Path) -> None:
@@ -411,3 +495,102 @@ def test_of_several_accepted_answers_the_target_need_not_be_worth_all(tmp_path: 
     assert not validate(task, tmp_path).ok
     answers = with_samples(task, lambda number, sample: replace(sample, answers=("mug", "cup")))
     assert check(validate(answers, tmp_path), "gold").outcome == "passed"
+
+
+def test_a_users_own_file_is_not_published(tmp_path: Path) -> None:
+    report = validate(write_task(tmp_path), tmp_path)
+    assert check(report, "samples").detail == "40"
+
+
+def test_faulty_rows_of_a_users_file_are_a_failed_check(tmp_path: Path) -> None:
+    write_task(tmp_path)
+    lines = (tmp_path / "q.jsonl").read_text().splitlines()
+    lines[3] = lines[3].replace('"B"', '"D"')
+    lines[7] = lines[7].replace("q7", "q6")
+    (tmp_path / "q.jsonl").write_text("\n".join(lines))
+    report = validate(f"custom:{tmp_path / 'q.jsonl'}", tmp_path)
+    assert not report.ok
+    first, *faults = check(report, "files").detail.split("\n")
+    assert first == f"{tmp_path / 'q.jsonl'}: 2 rows are faulty"
+    assert faults[0].startswith("  row 4: answer 'D' fits none")
+    assert faults[1].startswith("  row 8: id 'q6' was used in row 7")
+
+
+@pytest.mark.parametrize(("blind", "outcome"), [(1, "warned"), (20, "passed"), (40, "warned")])
+def test_samples_that_lost_their_picture(tmp_path: Path, blind: int, outcome: str) -> None:
+    def hide(number: int, sample: Sample) -> Sample:
+        return replace(sample, parts=sample.parts[1:]) if number < blind else sample
+
+    report = validate(with_samples(write_task(tmp_path), hide), tmp_path)
+    assert check(report, "picture per sample") == Check(
+        "picture per sample", outcome, f"{blind} of 40 samples have none"
+    )  # type: ignore[arg-type]
+
+
+def test_the_values_of_a_tag_are_counted_if_they_are_few(tmp_path: Path) -> None:
+    """A file of statements with labels 0 and 1 is one of short answers: this shows it."""
+    report = validate(write_task(tmp_path, options=None, answer=1), tmp_path)
+    detail = check(report, "tags").detail
+    assert "kind on all (short 40)" in detail
+    assert "relation on all (left of 20, right of 20)" in detail
+    report = validate(
+        with_samples(
+            write_task(tmp_path),
+            lambda number, sample: replace(sample, tags={"from": str(number % 5)}),
+        ),
+        tmp_path,
+    )
+    assert check(report, "tags").detail == "from on all"
+
+
+# On the screen
+
+
+@pytest.mark.parametrize("task", ["vsr_zeroshot", "whatsup_a", "3dsrbench", "mmmu_val", "mme"])
+@pytest.mark.parametrize("verb", [["validate"], ["prepare", "--dry-run"]], ids=" ".join)
+def test_no_line_is_wider_than_the_screen(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    task: str,
+    verb: list[str],
+) -> None:
+    (tmp_path / "data").mkdir()
+    monkeypatch.chdir(tmp_path)
+    for columns in ("", "70"):
+        monkeypatch.setenv("COLUMNS", columns)
+        main([*verb, task, "--data", "data"])
+        lines = capsys.readouterr().out.splitlines()
+        # An address or a path stays whole, to be copied.
+        wide = [line for line in lines if len(line) > int(columns or 100) and " " in line.strip()]
+        assert not wide
+        assert [line for line in lines if line.strip() == "data"], "a place has a line of its own"
+
+
+def test_a_missing_file_is_a_readable_list(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "data").mkdir()
+    monkeypatch.chdir(tmp_path)
+    common = ["--model", "random", "--data", "data", "--out", "run"]
+    assert main(["eval", "--tasks", "vsr_zeroshot", *common]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0].startswith("spare: no files of vsr_zeroshot found: looked for test.jsonl or")
+    assert "    data/vsr/zeroshot" in lines
+    assert lines[-1] == "`spare prepare vsr_zeroshot --data data` fetches what may be fetched."
+    assert max(map(len, lines)) <= 100
+
+
+def test_what_cannot_be_printed_is_spelled_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_task(tmp_path, relation="up\x1b[2J")
+    assert main(["validate", f"custom:{tmp_path / 'q.jsonl'}", "--data", str(tmp_path)]) == 0
+    shown = capsys.readouterr().out
+    assert "\x1b" not in shown
+    assert r"up\x1b[2J: 40 samples" in shown
+
+
+def test_a_data_folder_with_an_impossible_name_is_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(SpareError, match="does not exist"):
+        validate("vsr_zeroshot", tmp_path / ("a" * 300))

@@ -7,6 +7,7 @@ the published files: cambridgeltl/visual-spatial-reasoning, data/splits.
 import base64
 import io
 import json
+import math
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +21,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spare.errors import DataError
+from spare.harness.evaluate import evaluate
 from spare.images import Picture, open_picture
+from spare.leaderboards.tables import print_scores
 from spare.tasks import vsr
 from spare.tasks.types import Judged, Reply, Sample, Task, Verdict
 
@@ -399,7 +402,9 @@ def test_a_missing_shard_is_not_passed_over(tmp_path: Path) -> None:
 
 
 def test_nothing_there_says_where_it_looked(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"no files of vsr_random .*test\.jsonl.*vsr/random.*spare"):
+    with pytest.raises(
+        DataError, match=r"(?s)no files of vsr_random .*test\.jsonl.*vsr/random.*spare"
+    ):
         RANDOM.locate(tmp_path, "test")
 
 
@@ -632,3 +637,39 @@ def test_zero_shot_test_statements_lie_in_the_random_splits() -> None:
         for split in RANDOM.splits
     }
     assert shared == {"train": 830, "dev": 120, "test": 272}
+
+
+def test_the_precision_of_one_who_never_says_yes_is_there_and_nothing() -> None:
+    """A figure that is missing looks like one that was forgotten."""
+    judged = [
+        Judged(str(number), target, Verdict("No", float(target == "No"), "ok"), cluster="c")
+        for number, target in enumerate(["Yes", "No", "No"])
+    ]
+    metrics = {metric.name: metric for metric in ZEROSHOT.summarise(judged, "vlmevalkit")}
+    assert math.isnan(metrics["precision"].value)
+    assert metrics["precision"].n == 0
+    assert (metrics["recall"].value, metrics["f1"].value) == (0.0, 0.0)
+
+
+def test_scores_json_has_null_for_a_figure_of_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "vsr" / "zeroshot"
+    folder.mkdir(parents=True)
+    line = {"image": "1.jpg", "caption": "The cat is on the mat.", "label": 1, "relation": "on"}
+    (folder / "test.jsonl").write_text(json.dumps(line))
+    run = evaluate(
+        "random", "vsr_zeroshot", data=tmp_path, out=tmp_path / "run", prompt="vlmevalkit"
+    )
+    # The picture is missing, so nothing was said.
+    text = (tmp_path / "run" / "scores.json").read_text()
+    assert "NaN" not in text
+    (score,) = run.scores
+    assert score.errors == 1
+    assert score.metrics["precision"]["value"] is None
+    assert score.metrics["recall"]["value"] == 0.0
+    print_scores(run)
+    (line_of_precision,) = [
+        line.split() for line in capsys.readouterr().out.splitlines() if "precision  " in line
+    ]
+    assert line_of_precision[:4] == ["precision", "-", "-", "0"]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import sys
-import textwrap
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
+
+from spare.cli.validate import print_text
 
 if TYPE_CHECKING:
     from spare.harness.prepare import Prepared, Wanted
@@ -43,34 +44,27 @@ def run(arguments: argparse.Namespace) -> int:
 def _print(name: str, done: Prepared, data: str) -> None:
     state = "ready" if done.ok else "NOT READY"
     free = f"{done.free / 1e9:,.0f} GB"
-    print(f"{done.task}: {state}. Licence: {done.licence}. Free on this disk: {free}.")
-    lines = [f"fetched  {path}" for path in done.fetched]
-    lines += [f"unpacked {path}" for path in done.unpacked]
+    print_text(f"{done.task}: {state}. Licence: {done.licence}. Free on this disk: {free}.", "")
+    lines = [("fetched", str(path)) for path in done.fetched]
+    lines += [("unpacked", str(path)) for path in done.unpacked]
     if not done.ok:
-        lines += [_wanted(wanted) for wanted in done.wanted]
-        lines += [f"problem  {problem}" for problem in done.problems]
+        lines += [(wanted.state, _wanted(wanted)) for wanted in done.wanted]
+        lines += [("problem", problem) for problem in done.problems]
         checks = done.report.checks if done.report else ()
-        lines += [f"failed   {one.name}: {one.detail}" for one in checks if one.outcome == "failed"]
-    for line in lines:
-        print(
-            textwrap.fill(
-                line,
-                100,
-                initial_indent="  ",
-                subsequent_indent=" " * 11,
-                break_long_words=False,
-                break_on_hyphens=False,  # a path is to be copied
-            )
-        )
+        lines += [
+            ("failed", f"{one.name}: {one.detail}") for one in checks if one.outcome == "failed"
+        ]
+    for what, text in lines:
+        print_text(text, first=f"  {what:<8} ")
     if not done.ok and done.report and done.report.samples:
-        print(f"  `spare validate {name} --data {data}` says more.")
+        print_text(f"`spare validate {name} --data {data}` says more.", first="  ")
 
 
 def _wanted(wanted: Wanted) -> str:
     source = wanted.source
     size = f" ({source.size})" if source.size else ""
     where = f"hub dataset {source.repo}" if source.repo else f"from {source.url}"
-    return f"{wanted.state:<8} {source.about}{size}: {where}, into {wanted.folder}"
+    return f"{source.about}{size}: {where}, into {wanted.folder}"
 
 
 def _progress() -> Callable[[str, int, int], None]:

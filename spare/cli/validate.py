@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Callable
 
-from spare.errors import DataError
+from spare.leaderboards.screen import wrap
 
 SHOWN = 10
 """Items that a check prints; the Python function returns more."""
@@ -21,32 +21,38 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from spare.harness.validate import validate
-    from spare.tasks import expand, load_task
+    from spare.tasks import expand
 
     ok = True
     for name in expand(",".join(arguments.tasks)):
-        try:
-            task = load_task(name)
-        except DataError as error:  # a custom task is its file
-            ok = False
-            print(f"{name}: NOT GOOD\n  failed  files: {error}")
-            continue
         report = validate(
-            task,
+            name,
             arguments.data,
             arguments.split,
             arguments.prompt,
             on_picture=_counter("pictures opened"),
         )
         ok &= report.ok
-        print(f"{report.task} {report.split}: {'good' if report.ok else 'NOT GOOD'}")
+        print(" ".join([report.task, report.split]).strip(), end=": ")
+        print("good" if report.ok else "NOT GOOD")
         for check in report.checks:
-            print(f"  {check.outcome:<7} {check.name}: {check.detail}")
+            print_text(f"{check.name}: {check.detail}", first=f"  {check.outcome:<7} ")
             for item in check.items[:SHOWN]:
-                print(f"          {item}")
+                print_text(item, first=" " * 10)
             if len(check.items) > SHOWN:
                 print(f"          and {len(check.items) - SHOWN:,} more")
     return 0 if ok else 1
+
+
+def print_text(text: str, first: str) -> None:
+    """Print lines under each other in a column behind `first`, none wider than the screen. What
+    cannot be printed (ids are the data's) is spelled out."""
+    margin = " " * len(first)
+    for number, line in enumerate(text.split("\n")):
+        shown = "".join(one if one.isprintable() else ascii(one)[1:-1] for one in line)
+        indent = " " * (len(shown) - len(shown.lstrip()))
+        start = (margin if number else first) + indent
+        print("\n".join(wrap(shown.lstrip(), first=start, rest=f"{margin}{indent}  ")))
 
 
 def _counter(what: str) -> Callable[[int, int], None]:

@@ -8,6 +8,7 @@ is asked once about a reply, and the figures can be computed again without it.
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -66,7 +67,8 @@ def _ask(
     replies: Iterable[Saved],
     on_event: Callable[[Event], None],
 ) -> None:
-    progress = Progress(f"{score.task}, judge", score.samples)
+    progress = Progress(f"{score.task}, judge", score.samples, scored=False)
+    progress.started = time.monotonic()
     asked: dict[str, Saved] = {}
 
     def requests() -> Iterator[Request]:
@@ -75,6 +77,7 @@ def _ask(
             key = "" if question is None else _key(fingerprint, question)
             if question is None or key in log or key in asked:
                 progress.done += 1
+                progress.before += 1
                 continue
             asked[key] = saved
             yield Request(key, (question,), max_new_tokens=MAX_NEW_TOKENS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import random
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,7 +15,7 @@ from spare.harness import run as runs
 from spare.harness.asking import Evaluation
 from spare.harness.run import Saved, Score
 from spare.harness.statistics import estimate
-from spare.tasks.types import Reply, Rules, Sample, Task, Verdict
+from spare.tasks.types import Metric, Reply, Rules, Sample, Task, Verdict
 
 Place = tuple[str, str, str]
 """Task, split and prompt: what an evaluation is called in the files of a run."""
@@ -128,9 +129,16 @@ def judge_all(
     for name, path in paths.items():
         judged = map(runs.judged_from_line, runs.read_lines(path, starts[name]))
         metrics = task.summarise(judged, name)
-        figures = {metric.name: asdict(estimate(metric)) for metric in metrics if metric.n}
+        figures = {metric.name: _figure(metric) for metric in metrics if metric.strata}
         readings[name] = dict(sorted(statuses[name].items())), figures
     return readings
+
+
+def _figure(metric: Metric) -> dict[str, Any]:
+    """An estimate for `scores.json`; JSON has no NaN, so a figure of nothing (the precision of one
+    who never says yes) is null."""
+    figure = asdict(estimate(metric))
+    return {**figure, "value": None} if math.isnan(metric.value) else figure
 
 
 def _verdict(task: Task, rules: Rules, saved: Saved, guesses: random.Random) -> Verdict:

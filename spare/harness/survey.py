@@ -6,11 +6,15 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from spare.images import Picture
+from spare.errors import PictureError
+from spare.images import Picture, digest
 from spare.tasks.types import Files, Likelihood, Prompt, Reply, Sample, Task, Verdict
 
 SHOWN = 20
 """Samples that are named for a fault; all are counted."""
+
+VALUES = 4
+"""Values of a tag that are counted apart."""
 
 NONSENSE = "xyzzy"
 """A reply that is no answer to any question."""
@@ -35,21 +39,22 @@ class Survey:
     """What one pass over the questions found. It keeps ids and hashes, no questions.
 
     Attributes:
-        pictures: `picture_key` of every picture.
+        pictures: `picture_key` of every picture; blind: samples without one.
         repeated: ids that came before; malformed: no right answer, or not among the options;
             doubled: two options with one text; contradictions: asked before with another answer.
-        rotated: rotations of one question (the same words in one all-or-nothing group) with another
-            right option than the first.
+        rotated: rotations of one question with other options, or another right one, than its
+            first.
         gold, wrong, empty: by rule set, right replies that do not score 1, and wrong and empty ones
             that score.
-        groups: group -> its samples; tags: name -> samples that have it; relations: relation ->
-            samples.
+        groups: group -> its samples; relations: relation -> samples.
+        tags: name -> value -> samples; all values beyond the first few count under "".
         guessable: every sample has options to draw from.
     """
 
     samples: int = 0
     ids: set[str] = field(default_factory=set)
     pictures: set[int] = field(default_factory=set)
+    blind: int = 0
     repeated: Faults = field(default_factory=Faults)
     malformed: Faults = field(default_factory=Faults)
     doubled: Faults = field(default_factory=Faults)
@@ -59,7 +64,7 @@ class Survey:
     wrong: dict[str, Faults] = field(default_factory=dict)
     empty: dict[str, Faults] = field(default_factory=dict)
     groups: Counter[str] = field(default_factory=Counter)
-    tags: Counter[str] = field(default_factory=Counter)
+    tags: dict[str, Counter[str]] = field(default_factory=dict)
     relations: Counter[str] = field(default_factory=Counter)
     guessable: bool = True
 
@@ -72,12 +77,13 @@ def survey(task: Task, files: Files, split: str, prompt: Prompt) -> Survey:
     for faults in (found.gold, found.wrong, found.empty):
         faults.update({name: Faults() for name in judged})
     asked: dict[int, tuple[str, str]] = {}
+    questions: dict[int, Sample] = {}
     for sample in task.read(files, split, prompt):
         _count(found, sample)
         if not task.submission:
             _look_at_question(found, sample, asked)
-        if task.all_or_nothing and sample.options and not task.submission:
-            _look_at_rotations(found, sample, asked)
+        if task.all_or_nothing and sample.options:
+            _look_at_rotations(found, sample, questions)
         for rules in judged:
             _look_at_rules(found, task, sample, rules)
     return found
@@ -117,10 +123,16 @@ def _count(found: Survey, sample: Sample) -> None:
     if sample.id in found.ids:
         found.repeated.add(sample.id)
     found.ids.add(sample.id)
-    found.pictures.update(picture_key(part) for part in _pictures(sample))
+    keys = [picture_key(part) for part in _pictures(sample)]
+    found.pictures.update(keys)
+    found.blind += not keys
     if sample.group:
         found.groups[sample.group] += 1
-    found.tags.update(name for name, value in sample.tags.items() if value)
+    for name, value in sample.tags.items():
+        if value:
+            counts = found.tags.setdefault(name, Counter())
+            # Only a handful of values is ever shown; an annotation may have one per sample.
+            counts[value if value in counts or len(counts) < VALUES else ""] += 1
     if sample.tags.get("relation"):
         found.relations[sample.tags["relation"]] += 1
     found.guessable &= len(sample.options) > 1
@@ -145,16 +157,43 @@ def _look_at_question(found: Survey, sample: Sample, asked: dict[int, tuple[str,
         found.contradictions.add(f"{id_} wants {before!r}, {sample.id} wants {target!r}")
 
 
-def _look_at_rotations(found: Survey, sample: Sample, asked: dict[int, tuple[str, str]]) -> None:
-    """The rotations of a question have the same words, in another order."""
-    text = " ".join(part for part in sample.parts if isinstance(part, str))
-    words = Counter([*text.split(), *sample.options.values()])
-    target = sample.options.get(sample.target, sample.target)
-    first, id_ = asked.setdefault(
-        hash((sample.group, frozenset(words.items()))), (target, sample.id)
-    )
-    if first != target:
-        found.rotated.add(f"{id_} wants {first!r}, {sample.id} wants {target!r}")
+def _look_at_rotations(found: Survey, sample: Sample, questions: dict[int, Sample]) -> None:
+    """Hold a sample against the first rotation of its question.
+
+    Prompts of rotations have the same words but for those of the options. A group may hold several
+    questions (MME's two about a picture), or one about several pictures; those are no rotations.
+    """
+    words = Counter(" ".join(part for part in sample.parts if isinstance(part, str)).split())
+    words.subtract(word for text in sample.options.values() for word in text.split())
+    others = frozenset((word, count) for word, count in words.items() if count)
+    first = questions.setdefault(hash((sample.group, others)), sample)
+    texts, target = _meant(sample)
+    wanted_texts, wanted = _meant(first)
+    if (texts, target) == (wanted_texts, wanted) or not _same_pictures(first, sample):
+        return
+    if texts != wanted_texts:
+        offers = [", ".join(map(repr, one)) for one in (wanted_texts, texts)]
+        found.rotated.add(f"{first.id} offers {offers[0]}; {sample.id} offers {offers[1]}")
+    else:
+        found.rotated.add(f"{first.id} wants {wanted!r}, {sample.id} wants {target!r}")
+
+
+def _meant(sample: Sample) -> tuple[list[str], str]:
+    """The options' texts, in an order of their own, and the right one; white space evened out."""
+    texts = {label: " ".join(text.split()) for label, text in sample.options.items()}
+    return sorted(texts.values()), texts.get(sample.target, sample.target)
+
+
+def _same_pictures(one: Sample, other: Sample) -> bool:
+    """Whether two samples show the same, in one place or in copies; False if that cannot be
+    told."""
+    ours, theirs = (list(_pictures(sample)) for sample in (one, other))
+    if [*map(picture_key, ours)] == [*map(picture_key, theirs)]:
+        return True
+    try:
+        return [*map(digest, ours)] == [*map(digest, theirs)]
+    except PictureError:
+        return False
 
 
 def _malformed(sample: Sample) -> str:

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from spare.errors import PictureError, SpareError
+from spare.errors import DataError, PictureError, SpareError
 from spare.harness.survey import (
     SHOWN,
     Faults,
@@ -54,7 +54,7 @@ class Check:
     Attributes:
         name: what; with the prompt behind it if prompts differ in it ("gold (captions)").
         outcome: "failed" would make scores wrong or incomplete; "warned" is worth a look.
-        detail: a sentence with the figures.
+        detail: a sentence with the figures, or a list of places or faulty rows, a line each.
         items: the samples or pictures concerned, a line each.
     """
 
@@ -101,10 +101,14 @@ def validate(
         SpareError: there is no such task, split, prompt or data folder. Faults in the files do not
             raise: they are failed checks.
     """
-    task = load_task(task) if isinstance(task, str) else task
+    if isinstance(task, str):
+        try:
+            task = load_task(task)
+        except DataError as error:  # a user's own task is its file
+            return Report(str(task), "", "", 0, (Check("files", "failed", str(error)),))
     data, split = Path(data), task.check_split(split)
     prompts = [task.prompt(prompt)] if prompt else list(task.prompts.values())
-    if not data.is_dir():
+    if not os.path.isdir(data):
         raise SpareError(f"The data folder {data} does not exist; --data names it.")
     try:
         files = task.locate(data, split)
@@ -169,6 +173,12 @@ def _checks(task: Task, files: Files, split: str, prompt: Prompt, found: Survey)
     else:
         sentence = "every right answer is there, among its options if it has any"
         checks.append(_check("options", found.malformed, sentence, "samples are malformed"))
+    if found.blind:
+        # Some benchmarks have such questions; of a few, or of all, pictures were lost.
+        few = found.blind < (1 - NEARLY_ALL) * found.samples
+        outcome: Outcome = "warned" if few or found.blind == found.samples else "passed"
+        detail = f"{found.blind:,} of {found.samples:,} samples have none"
+        checks.append(Check("picture per sample", outcome, detail))
     if found.doubled.count:
         sentence = "samples have two options with one text"
         checks.append(_check("distinct options", found.doubled, "", sentence, "warned"))
@@ -192,15 +202,10 @@ def _checks(task: Task, files: Files, split: str, prompt: Prompt, found: Survey)
                 "warned",
             )
         )
-    if task.all_or_nothing and not task.submission:
-        checks.append(
-            _check(
-                "rotations",
-                found.rotated,
-                "rotations of one question have the same right option",
-                "rotations have another right option than the first of their question",
-            )
-        )
+    if task.all_or_nothing:
+        good = "rotations of one question have the same right option and the same others"
+        bad = "rotations contradict the first of their question"
+        checks.append(_check("rotations", found.rotated, good, bad))
     return checks
 
 
@@ -214,6 +219,8 @@ def _check_count(task: Task, split: str, found: Survey) -> Check:
     published = task.splits[split]
     if not found.samples:
         return Check("samples", "failed", "there are none")
+    if not task.sources:  # a user's own
+        return Check("samples", "passed", f"{found.samples:,}")
     if not published:
         return Check("samples", "passed", f"{found.samples:,}; how many there should be is unknown")
     if found.samples == published:
@@ -295,12 +302,12 @@ def _check_groups(found: Survey) -> Check:
 
 def _check_tags(found: Survey) -> Check:
     shown, lacking = [], False
-    for name, count in found.tags.items():
-        if count == found.samples:
-            shown.append(f"{name} on all")
-            continue
-        lacking |= count > NEARLY_ALL * found.samples
-        shown.append(f"{name} on {count:,} of {found.samples:,}")
+    for name, values in found.tags.items():
+        count = values.total()
+        of = "all" if count == found.samples else f"{count:,} of {found.samples:,}"
+        lacking |= NEARLY_ALL * found.samples < count < found.samples
+        few = "" if "" in values else f" ({', '.join(f'{v} {n:,}' for v, n in values.items())})"
+        shown.append(f"{name} on {of}{few}")
     return Check("tags", "warned" if lacking else "passed", ", ".join(shown))
 
 

@@ -175,9 +175,9 @@ def _reasons(run: Run, score: Score) -> list[str]:
     return [*shown, f'All of them stand in {run.path / "replies.jsonl"} under "error".']
 
 
-def number(value: float) -> str:
+def number(value: float | None) -> str:
     """A figure with two decimals; "-" if there is none."""
-    return "-" if math.isnan(value) else f"{value:.2f}"
+    return "-" if value is None or math.isnan(value) else f"{value:.2f}"
 
 
 def _interval(figure: Mapping[str, Any]) -> str:

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import functools
 import importlib
+import os
 import sys
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -257,9 +259,25 @@ def load_figures(name: str) -> Mapping[str, str]:
 
 
 def expand(names: str) -> list[str]:
-    """Task names in a comma-separated list of tasks and suites, each once, in the order given."""
-    wanted = [name.strip() for name in names.split(",") if name.strip()]
-    if not wanted:
+    """Task names in a comma-separated list of tasks and suites, each once, in the order given.
+
+    The file behind `custom:` may have commas in its path if it exists.
+    """
+    pieces = names.split(",")
+    wanted = []
+    while pieces:
+        length = 1
+        if pieces[0].strip().startswith("custom:"):
+            length = next(filter(partial(_is_custom, pieces), range(1, len(pieces) + 1)), 1)
+        wanted.append(",".join(pieces[:length]).strip())
+        del pieces[:length]
+    flat = [task for name in wanted if name for task in SUITES.get(name, (name,))]
+    if not flat:
         raise SpareError("No task was named. `spare tasks` lists them.")
-    flat = [task for name in wanted for task in SUITES.get(name, (name,))]
     return list(dict.fromkeys(flat))
+
+
+def _is_custom(pieces: Sequence[str], length: int) -> bool:
+    """Whether the first `length` pieces, which commas have cut, name a user's file."""
+    file = ",".join(pieces[:length]).strip().removeprefix("custom:")
+    return os.path.isfile(os.path.expanduser(file))

@@ -1,7 +1,8 @@
 """Reading published files: rows with their place for error messages, pictures as references.
 
 Every reader streams, and every fault becomes a `DataError` that names the file and the row. No
-reader skips, repairs or guesses.
+reader skips, repairs or guesses. Published files are to be fetched again then; a user's own (those
+read with `on_fault`) are to be mended, and their faults say how.
 """
 
 from __future__ import annotations
@@ -12,13 +13,16 @@ import itertools
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+import textwrap
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from spare.errors import DataError
 from spare.images import MAX_CELL, ParquetCell, Picture, TableCell
+from spare.tasks import mending
+from spare.tasks.mending import OnFault
 
 PANDAS_NA = frozenset(
     [
@@ -103,7 +107,7 @@ def locate(data: Path, folders: Sequence[str], names: Sequence[str]) -> Path | N
     for folder in [*folders, "."]:
         for name in names:
             path = data / folder / name
-            if path.exists():
+            if os.path.exists(path):  # Path.exists raises where a folder may not be searched
                 return path
     return None
 
@@ -116,7 +120,7 @@ def locate_shards(data: Path, folders: Sequence[str], patterns: Sequence[str]) -
     """
     for folder in folders:
         for pattern in patterns:
-            found = tuple(sorted(path for path in (data / folder).glob(pattern) if path.is_file()))
+            found = tuple(sorted(filter(os.path.isfile, (data / folder).glob(pattern))))
             if found:
                 _require_all_shards(found)
                 return found
@@ -135,13 +139,17 @@ def _require_all_shards(found: Sequence[Path]) -> None:
 
 
 def not_found(task: str, data: Path, folders: Sequence[str], names: Sequence[str]) -> DataError:
-    """The error to raise when `locate` found nothing."""
-    places = ", ".join(str(data / folder) for folder in [*folders, "."])
-    return DataError(
-        f"no files of {task} found: looked for {' or '.join(names)} in {places}",
-        remedy=f"`spare tasks {task}` says which files are wanted; "
-        f"`spare prepare {task} --data {data}` fetches what may be fetched.",
+    """The error to raise when `locate` found nothing: a line per place, none of them too long."""
+    looked_for = f"no files of {task} found: looked for {' or '.join(names)} in"
+    lines = textwrap.wrap(
+        looked_for, 90, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
     )
+    lines += [f"    {data / folder}" for folder in dict.fromkeys([*folders, "."])]
+    lines += [
+        f"`spare tasks {task}` says which files are wanted;",
+        f"`spare prepare {task} --data {data}` fetches what may be fetched",
+    ]
+    return DataError("\n".join(lines))
 
 
 def find_picture(folders: Sequence[Path], name: str, row: Row) -> Picture:
@@ -157,7 +165,7 @@ def find_picture(folders: Sequence[Path], name: str, row: Row) -> Picture:
     if any(len(part.encode("utf-8", "surrogatepass")) > 255 for part in name.split("/")):
         raise row.error(
             f"picture {name[:60]!r} cannot be a file name (it is too long)",
-            "Base64 pictures are read from the columns of TSV and CSV files.",
+            "Base64 pictures are read from TSV, CSV and JSONL files.",
         )
     for folder in folders:
         path = folder / name
@@ -168,50 +176,158 @@ def find_picture(folders: Sequence[Path], name: str, row: Row) -> Picture:
     return Picture(folders[0] / name, name)
 
 
-def read_json_lines(path: Path, columns: Sequence[str]) -> Iterator[Row]:
+def read_json_lines(
+    path: Path,
+    columns: Sequence[str],
+    pictures: Sequence[str] = (),
+    on_fault: OnFault | None = None,
+) -> Iterator[Row]:
     """Rows of a JSON Lines file; blank lines are passed over. Each must be an object with all of
-    `columns`."""
+    `columns`.
+
+    Args:
+        pictures: columns that may hold base64 pictures or lists of them; those become references.
+        on_fault: see `OnFault`. A first row that cannot be read is a fault of the whole file, and
+            raised.
+    """
+    start, first = 0, True
     with _reading(path), path.open("rb") as file:
         for number, line in enumerate(file, 1):
             if line.strip():
                 try:
-                    value = json.loads(line)
-                except (ValueError, RecursionError) as error:
-                    raise DataError(f"not JSON ({error})", path, number, _TORN) from None
-                yield _row(path, number, value, columns)
+                    value = _parse(line, path, number, own=on_fault is not None)
+                    row = _row(path, number, value, columns, own=on_fault is not None)
+                    row = _with_listed_pictures(row, line, start, pictures)
+                except DataError as fault:
+                    if on_fault is None or first:
+                        raise
+                    on_fault(fault)
+                else:
+                    yield row
+                first = False
+            start += len(line)
 
 
 def json_value(path: Path) -> Any:
     """What a JSON file holds."""
-    try:
-        with _reading(path):
-            return json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"not JSON ({error})", path, remedy=_TORN) from None
+    with _reading(path):
+        return _parse(path.read_bytes(), path)
 
 
-def read_json(path: Path, columns: Sequence[str] = (), under: str = "") -> Iterator[Row]:
+def read_json(
+    path: Path, columns: Sequence[str] = (), under: str = "", on_fault: OnFault | None = None
+) -> Iterator[Row]:
     """Rows of a JSON file that holds one list, or an object with the list under the name `under`.
-    Without `columns`, elements of any type come as values["value"]."""
-    values = json_value(path)
+    Without `columns`, elements of any type come as values["value"]. `on_fault`: as in
+    `read_json_lines`."""
+    own = on_fault is not None
+    with _reading(path):
+        values = _parse(path.read_bytes(), path, own=own)
     if under:
         if not isinstance(values, dict) or under not in values:
             found = ", ".join([*values][:9]) if isinstance(values, dict) else type(values).__name__
             raise DataError(f"an object with {under!r} was expected, but it holds {found}", path)
         values = values[under]
     if not isinstance(values, list):
-        raise DataError(f"a list was expected, but the file holds a {type(values).__name__}", path)
+        problem = f"a list was expected, but the file holds a {type(values).__name__}"
+        raise DataError(problem, path, remedy="Put [ ] around the rows." if own else "")
     for number, value in enumerate(values, 1):
-        yield _row(path, number, value if columns else {"value": value}, columns)
+        try:
+            row = _row(path, number, value if columns else {"value": value}, columns, own)
+        except DataError as fault:
+            if on_fault is None or number == 1:
+                raise
+            on_fault(fault)
+        else:
+            yield row
 
 
-def _row(path: Path, number: int, value: Any, columns: Sequence[str]) -> Row:
+def _parse(data: bytes, path: Path, number: int | None = None, own: bool = False) -> Any:
+    """What a JSON text says. Of a name that an object has twice, a user's file must not hide one;
+    in published files the last one counts, as everywhere."""
+    try:
+        return json.loads(data, object_pairs_hook=_distinct if own else None)
+    except UnicodeDecodeError as error:
+        if own:
+            raise mending.encoding_fault(path, number) from None
+        raise DataError(f"not JSON ({error})", path, number, _TORN) from None
+    except (ValueError, RecursionError) as error:
+        remedy = mending.json_lines(number is not None) if own else _TORN
+        raise DataError(f"not JSON ({error})", path, number, remedy) from None
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        names = [name for name, _ in pairs]
+        doubled = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"an object has {doubled!r} more than once")
+    return values
+
+
+def _row(path: Path, number: int, value: Any, columns: Sequence[str], own: bool = False) -> Row:
     if not isinstance(value, dict):
-        raise DataError(
-            f"an object was expected, but this is a {type(value).__name__}", path, number
-        )
+        remedy = ""
+        if own and isinstance(value, list):
+            remedy = "A file that holds one list of objects should end in .json."
+        problem = f"an object was expected, but this is a {type(value).__name__}"
+        raise DataError(problem, path, number, remedy)
     _require(path, columns, value, number)
     return Row(path, number, value, {})
+
+
+def _with_listed_pictures(row: Row, line: bytes, start: int, pictures: Sequence[str]) -> Row:
+    """The row of a JSON line with its base64 pictures as references. `start`: where the line begins
+    in the file."""
+    for name in pictures:
+        value = row.values.get(name)
+        texts: list[Any] = value if isinstance(value, list) else [value]
+        encoded = [isinstance(text, str) and _is_base64(text) for text in texts]
+        if not any(encoded):
+            continue
+        if not all(encoded):
+            raise row.error(
+                f"{name} lists both base64 pictures and other things", "Keep to one of them."
+            )
+        place = _place(line, name, value)
+        if place is None:
+            raise row.error(
+                f"the base64 in {name} is written with escapes or tabs", "Write it plainly."
+            )
+        # One column: the separator is a character that JSON does not have.
+        items = len(texts) if value is texts else 0
+        cell = TableCell(start + place.start, place.stop - place.start, 0, "\x1f", items)
+        row = _with_cell(row, name, cell)
+    return row
+
+
+def _place(line: bytes, name: str, value: Any) -> slice | None:
+    """Where in a JSON line the base64 text, or the list of them, stands behind its name; None if it
+    does not stand there as it is (JSON may spell a slash "\\/")."""
+    for key in re.finditer(rb'"%s"\s*:\s*' % name.encode(), line):
+        if isinstance(value, str):
+            place = slice(key.end() + 1, key.end() + 1 + len(value))
+            if line[place] == value.encode():
+                return place
+        else:
+            place = slice(key.end(), line.find(b"]", key.end()) + 1)
+            # What reads the list later takes it apart at commas, quotes and spaces.
+            plain = not re.search(rb"[\\\t]", line[place])
+            with contextlib.suppress(ValueError):
+                if plain and json.loads(line[place]) == value:
+                    return place
+    return None
+
+
+def _is_base64(text: str) -> bool:
+    """Whether a picture cell holds pictures and not the name of a file or row: base64 has no dot,
+    and the end of a long file name (in a list, of its last) has."""
+    return (
+        len(text) > LONGEST_REFERENCE
+        and text.isascii()
+        and "." not in text.rstrip("]'\" ")[-6:]
+        and not text.startswith("data:")
+    )
 
 
 def read_table(
@@ -220,6 +336,7 @@ def read_table(
     pictures: Sequence[str] = (),
     delimiter: str = "\t",
     index: str = "",
+    on_fault: OnFault | None = None,
 ) -> Iterator[Row]:
     """Rows of a TSV or CSV file with a header line; every cell is text, exactly as stored.
 
@@ -229,10 +346,16 @@ def read_table(
         index: column that names the rows. If given, a short picture cell is taken as VLMEvalKit
             takes it: as the name of the row that holds the picture, wherever that row stands.
             Without it, a short cell stays among the values.
+        on_fault: see `OnFault`. What makes the rows behind it doubtful too (another encoding, an
+            open quote) is raised.
     """
     csv.field_size_limit(MAX_CELL)
+    own = on_fault is not None
     number = -1  # of the last whole record; the header is record 0
     shared: dict[str, Mapping[str, TableCell | ParquetCell]] = {}
+    if own:
+        with _reading(path):
+            mending.check_header(path, columns, delimiter)
     with _reading(path), path.open("rb", buffering=2**20) as file:
         lines = _Lines(file)
         records = _records(lines, delimiter)
@@ -242,16 +365,19 @@ def read_table(
             _require_distinct(path, header)
             number = 0
             for start, cells in records:
+                number += 1
                 if len(cells) != len(header):
                     problem = f"{len(cells)} cells where the header has {len(header)}"
-                    raise DataError(problem, path, number + 1, _TORN)
-                number += 1
+                    if on_fault is None:
+                        raise DataError(problem, path, number, _TORN)
+                    remedy = mending.cells(len(cells) > len(header), delimiter)
+                    on_fault(DataError(problem, path, number, remedy))
+                    continue
                 row = Row(path, number, dict(zip(header, cells, strict=True)), {})
                 length = lines.position - start
                 for name in pictures:
                     text = row.values.get(name, "")
-                    # Base64 has no dot; the end of a long file name has.
-                    if len(text) > LONGEST_REFERENCE and "." not in text[-6:]:
+                    if _is_base64(text):
                         items = text.count(",") + 1 if text.startswith("[") else 0
                         cell = TableCell(start, length, header.index(name), delimiter, items)
                         row = _with_cell(row, name, cell)
@@ -266,8 +392,13 @@ def read_table(
                             )
                         row = _with_cell(row, name, shared[name][text])
                 yield row
-        except (csv.Error, UnicodeDecodeError) as error:
+        except UnicodeDecodeError as error:
+            if own:
+                raise mending.encoding_fault(path, number + 1 or None) from None
             raise DataError(f"not a table ({error})", path, number + 1 or None, _TORN) from None
+        except csv.Error as error:
+            remedy = mending.quotes(error) if own else _TORN
+            raise DataError(f"not a table ({error})", path, number + 1 or None, remedy) from None
 
 
 LONGEST_REFERENCE = 64
@@ -399,15 +530,24 @@ def _require_distinct(path: Path, header: Sequence[str]) -> None:
         raise DataError(problem, path, remedy="Rename or remove one.")
 
 
-def _require(path: Path, columns: Sequence[str], found: Any, number: int | None = None) -> None:
+def _require(
+    path: Path, columns: Sequence[str], found: Collection[str], number: int | None = None
+) -> None:
     missing = [name for name in columns if name not in found]
     if missing:
         raise DataError(
             f"column{'s' * (len(missing) > 1)} {', '.join(missing)} missing; "
-            f"wanted {', '.join(columns)}; found {', '.join(map(str, found)) or 'nothing'}",
+            f"wanted {', '.join(columns)}; found {_listed(found)}",
             path,
             number,
         )
+
+
+def _listed(names: Iterable[str]) -> str:
+    # Where there is no header, its place is taken by a question and perhaps by a picture.
+    shown = [f"{name[:40]}..." if len(name) > 40 else name for name in names]
+    more = f" and {len(shown) - 20} more" if len(shown) > 20 else ""
+    return (", ".join(shown[:20]) or "nothing") + more
 
 
 _TORN = "The file may have been cut off: fetch it again."

@@ -59,6 +59,7 @@ from spare.tasks.types import (
     Rules,
     Sample,
     Source,
+    Stratum,
     Task,
     Verdict,
 )
@@ -248,7 +249,10 @@ def _judge_vlmevalkit(sample: Sample, reply: Reply) -> Verdict:
 
 def _summarise(judged: Iterable[Judged], rules: str) -> list[Metric]:
     accuracy = Metric("accuracy")
-    precision, recall, f1 = Metric("precision"), Metric("recall"), Metric("f1")
+    # A stratum from the start: where nothing is said or meant, a figure is not a number, but there.
+    precision, recall, f1 = (
+        Metric(name, strata={"": Stratum()}) for name in ("precision", "recall", "f1")
+    )
     for one in judged:
         cluster = one.cluster or one.id
         accuracy.add(one.verdict.score, cluster=cluster)
