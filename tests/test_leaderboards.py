@@ -260,3 +260,15 @@ def test_every_metric_is_described() -> None:
         metrics = [summarise(rows, one) for one in rules]
         assert {metric.name for given in metrics for metric in given} == set(figures), name
         assert load_figures(name) == figures
+
+
+def test_a_reply_cannot_command_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    from spare.leaderboards.tables import add_row, print_table, table
+
+    grid = table("reply")
+    add_row(grid, "\x1b[31mred\x1b]0;title\x07 \x0e \u202e two\nlines")
+    print_table(grid)
+    shown = capsys.readouterr().out
+    assert not {"\x1b", "\x07", "\x0e", "\u202e"} & set(shown)
+    assert r"\x1b[31mred" in shown
+    assert "lines" in shown

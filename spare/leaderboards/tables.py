@@ -208,10 +208,17 @@ def _add_numbers(grid: Table, name: str) -> None:
 
 
 def add_row(grid: Table, *cells: str, style: str | None = None) -> None:
-    """A row of plain text: a tag may look like rich's markup."""
+    """A row of plain text: a tag may look like rich's markup, and a reply may hold anything."""
     from rich.text import Text
 
-    grid.add_row(*(Text(cell) for cell in cells), style=style)
+    grid.add_row(*(Text(_printable(cell)) for cell in cells), style=style)
+
+
+def _printable(text: str) -> str:
+    """Text that cannot command a terminal: what is no character to be seen is spelled out."""
+    if text.replace("\n", "").isprintable():
+        return text
+    return "".join(one if one == "\n" or one.isprintable() else ascii(one)[1:-1] for one in text)
 
 
 def print_table(grid: Table) -> None:
