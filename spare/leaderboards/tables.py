@@ -133,7 +133,7 @@ def _notes(run: Run) -> list[str]:
         name = f"{score.task} ({score.prompt}, {score.rules})"
         if score.samples == score.limit and score.samples < score.published:
             notes.append(
-                f"{name}: only the first {score.samples:,} of {score.published:,} questions were "
+                f"{name}: only the first {score.samples:,} questions were "
                 "asked (--limit); this is no score of the benchmark."
             )
         elif score.published and score.samples != score.published:
