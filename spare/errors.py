@@ -34,3 +34,10 @@ class PictureError(SpareError):
 
 class ModelError(SpareError):
     """A checkpoint cannot be loaded, or is not something that answers questions about pictures."""
+
+
+def counted(number: int, noun: str) -> str:
+    """How many there are of something, for a sentence ("1 reply", "1,200 replies")."""
+    if number == 1:
+        return f"1 {noun}"
+    return f"{number:,} {noun[:-1]}ies" if noun.endswith("ply") else f"{number:,} {noun}s"

@@ -638,9 +638,7 @@ def test_the_command_from_end_to_end(
     arguments += ["--model", f"clip:{checkpoint}", "--prompt", "captions", "--rules", "all"]
     assert main([*arguments, "--limit", "5"]) == 0
     assert main(arguments) == 0
-    assert (
-        "12 questions in whatsup_a: 5 replies are there, 7 are missing." in capsys.readouterr().err
-    )
+    assert "12 questions in whatsup_a: 5 answered, 7 to be asked." in capsys.readouterr().err
     lines = [line for _, line in read_log(out / "replies.jsonl")]
     assert len({line["id"] for line in lines}) == len(lines) == 12
     run = spare.load_run(out)

@@ -139,13 +139,15 @@ def test_killed_at_random_moments_the_command_goes_on(
         file.write(b'{"key": "torn')  # as if the last kill had hit in the middle of a line
     done = subprocess.run(command(killed), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert " replies are there, " in done.stderr
+    assert " answered, " in done.stderr
     assert_same(killed, whole)
     for name in ("scores.json", "verdicts.spare.jsonl"):
         assert (killed / name).read_bytes() == (whole / name).read_bytes()
 
 
-def test_stopped_by_ctrl_c_it_says_so_and_goes_on(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("stop", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_stopped_it_says_so_and_goes_on(tmp_path: Path, stop: signal.Signals, code: int) -> None:
+    """By Ctrl-C, or by a cluster whose time is up."""
     data, out = tmp_path / "data", tmp_path / "run"
     write_world(data, sets=48)
     checkpoint = build_checkpoint(tmp_path / "checkpoint", "llava", hidden=64, layers=1, side=28)
@@ -159,9 +161,9 @@ def test_stopped_by_ctrl_c_it_says_so_and_goes_on(tmp_path: Path) -> None:
     while not (out / "replies.jsonl").exists() and process.poll() is None:
         time.sleep(0.01)
     time.sleep(0.2)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(stop)
     _, said = process.communicate(timeout=60)
-    assert process.returncode == 130, said
+    assert process.returncode == code, said
     assert "Traceback" not in said
     assert said.rstrip().endswith("stopped; the same command goes on from here.")
 
@@ -193,7 +195,7 @@ def test_failed_samples_show_in_the_exit_code(
     arguments += ["--model", str(tmp_path / "checkpoint")]
     assert main(arguments) == 1
     printed = capsys.readouterr().out
-    assert "1 sample got no reply and count as wrong" in printed
+    assert "no reply to 1 sample, counted as wrong" in printed
     assert "is damaged" in printed
     score = spare.load_run(out).scores[0]
     assert (score.errors, score.metrics["individual"]["n"]) == (1, 4)

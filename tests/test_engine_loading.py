@@ -175,7 +175,7 @@ def test_a_model_that_is_not_there(spec: str, words: str) -> None:
     [
         ({"dtype": "float8"}, "no dtype 'float8'"),
         ({"device": "abacus"}, "no device 'abacus'"),
-        ({"attention": "wishful"}, "cannot be loaded"),
+        ({"attention": "wishful"}, "no attention implementation 'wishful'; there are eager, "),
         ({"adapter": "nowhere"}, "nowhere is no adapter"),
         ({"max_pixels": 0}, "leaves nothing to see"),
         ({"batch_tokens": 0}, "holds no question"),

@@ -23,6 +23,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from spare.demo.world import write_world
 from spare.errors import SpareError
 from spare.harness import run as runs
 from spare.harness.asking import Event, Progress
@@ -165,7 +166,7 @@ def test_first_line_says_what_is_there(data: Path, tmp_path: Path) -> None:
         file.truncate(len(b"".join(file.readlines()[:25])) + 9)
     said: list[Event] = []
     evaluate(Engine(), [make_task()], data=data, out=out, on_event=said.append)
-    assert said[0] == "60 questions in toy: 25 replies are there, 35 are missing."
+    assert said[0] == "60 questions in toy: 25 answered, 35 to be asked."
 
 
 @settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -338,13 +339,13 @@ def test_lazy_groups_say_what_is_skipped(data: Path, tmp_path: Path) -> None:
         return said, state[-1]
 
     said, first = call()
-    assert said == ["60 questions in toy: 0 replies are there, 60 are missing."]
+    assert said == ["60 questions in toy: 0 answered, 60 to be asked."]
     asked = len(lines(out))
     assert (first.done, first.skipped, first.missing) == (asked, SIZE - asked, 0)
     assert first.skipped == runs.load_run(out).scores[0].statuses["skipped"] > 0
     said, again = call()
-    left_out = f"{first.skipped} are skipped since their groups have failed"
-    assert said == [f"60 questions in toy: {asked} replies are there, {left_out}, 0 are missing."]
+    left_out = f"{first.skipped} skipped since their groups have failed"
+    assert said == [f"60 questions in toy: {asked} answered, {left_out}, 0 to be asked."]
     assert (again.before, again.done, again.skipped, again.missing) == (
         asked,
         asked,
@@ -354,7 +355,7 @@ def test_lazy_groups_say_what_is_skipped(data: Path, tmp_path: Path) -> None:
     with (out / "replies.jsonl").open("r+b") as file:
         file.truncate(len(b"".join(file.readlines()[:25])))
     said, resumed = call()
-    assert said[0].startswith("60 questions in toy: 25 replies are there, ")
+    assert said[0].startswith("60 questions in toy: 25 answered, ")
     assert (resumed.before, resumed.done, resumed.missing) == (25, asked, 0)
     assert resumed.skipped == first.skipped
 
@@ -496,7 +497,7 @@ def test_interrupted_again_no_old_figures_stand(data: Path, tmp_path: Path) -> N
     with pytest.raises(KeyboardInterrupt):
         evaluate(Stopped(), [make_task()], data=data, out=out)
     run = runs.load_run(out)
-    assert (run.scores, run.unfinished) == ([], ["toy"])
+    assert (run.scores, [one["task"] for one in run.unfinished]) == ([], ["toy"])
 
 
 def test_no_score_is_lost_to_another_call(data: Path, tmp_path: Path) -> None:
@@ -524,7 +525,7 @@ def test_damaged_verdicts_are_written_anew(data: Path, tmp_path: Path) -> None:
     (run.path / "verdicts.strict.jsonl").write_text("{")
     engine = Engine()
     half = evaluate(engine, tasks[1:], data=data, out=run.path)
-    assert half.unfinished == ["one"]
+    assert [one["task"] for one in half.unfinished] == ["one"]
     evaluate(engine, tasks, data=data, out=run.path)
     assert engine.asked == []
     assert outcome(run.path) == before
@@ -544,3 +545,27 @@ def test_what_a_baseline_learnt_is_part_of_it(data: Path, tmp_path: Path) -> Non
     run = evaluate(load_model("majority"), [make_task()], data=data, out=out)
     expected = 100 * (SIZE - 10) / SIZE
     assert run.scores[0].metrics["accuracy"]["value"] == pytest.approx(expected)
+
+
+def test_a_refused_call_leaves_no_folder(tmp_path: Path) -> None:
+    data, out = tmp_path / "data", tmp_path / "deep" / "run"
+    write_world(data, sets=1)
+    with pytest.raises(SpareError, match="There is no engine"):
+        evaluate("no:engine", "vsr_zeroshot", data=data, out=out)
+    assert not out.exists()
+    out.mkdir()  # the user's own stays
+    with pytest.raises(SpareError, match="There is no engine"):
+        evaluate("no:engine", "vsr_zeroshot", data=data, out=out)
+    assert out.exists()
+
+
+def test_the_data_folder_does_not_become_a_run(tmp_path: Path) -> None:
+    write_world(tmp_path, sets=1)
+    with pytest.raises(SpareError, match="holds the benchmarks' files"):
+        evaluate("random", "vsr_zeroshot", data=tmp_path, out=tmp_path / "vsr" / "..")
+    assert not (tmp_path / "manifest.json").exists()
+
+
+def test_an_option_that_is_none_is_named(tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match=r"evaluate\(\) got an unexpected keyword argument 'promt'"):
+        evaluate("random", "vsr_zeroshot", data=tmp_path, out=tmp_path / "run", promt="mcq")

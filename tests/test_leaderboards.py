@@ -109,10 +109,20 @@ def test_a_custom_run_is_shown_without_its_file(tmp_path: Path) -> None:
 def test_an_unfinished_run_says_so(run: spare.Run, capsys: pytest.CaptureFixture[str]) -> None:
     scores = json.loads((run.path / "scores.json").read_text())["scores"]
     (run.path / "scores.json").write_text(json.dumps({"scores": scores[:1]}))
+    log = run.path / "replies.jsonl"
+    replies = [line for line in run.replies() if line["task"] == "vsr_zeroshot"]
+    log.write_text("".join(json.dumps(line) + "\n" for line in [*replies[1:], replies[1]]))
     assert main(["show", str(run.path)]) == 0
-    assert "Unfinished: vsr_zeroshot. The same `spare eval` goes on" in capsys.readouterr().out
+    out = " ".join(capsys.readouterr().out.split())
+    asked = f"{len(replies) - 1} of {len(replies)} questions answered"
+    assert f"Unfinished: vsr_zeroshot (spare), {asked}. The same `spare eval` goes on" in out
     assert main(["show", str(run.path), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["unfinished"] == ["vsr_zeroshot"]
+    (row,) = json.loads(capsys.readouterr().out)["unfinished"]
+    assert (row["task"], row["answered"], row["samples"]) == (
+        "vsr_zeroshot",
+        len(replies) - 1,
+        len(replies),
+    )
 
 
 def test_tags_that_look_like_markup_are_shown_as_they_are(

@@ -1,8 +1,8 @@
 """The command `spare`: one thin file per verb that parses, calls and prints.
 
 Exit codes: 0 done; 1 done, but something is wrong with the data or some samples failed; 2 the
-request cannot be met (the message says why); 130 stopped by Ctrl-C; 141 the reader of the output
-has gone.
+request cannot be met (the message says why); 130 stopped by Ctrl-C, 143 by SIGTERM; 141 the reader
+of the output has gone.
 """
 
 from __future__ import annotations
@@ -34,22 +34,34 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Imports take long enough to be stopped, too: there are none before this.
     try:
         return _run(argv)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         import signal
 
         # We are done: the interpreter need not be asked a second time while it cleans up.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         hint = "; the same command goes on from here" if argv[:1] and argv[0] in GO_ON else ""
         print(f"spare: stopped{hint}.", file=sys.stderr)
-        return 130
+        return 143 if stop.args == (TERMINATED,) else 130
+
+
+TERMINATED = "terminated"
+
+
+def _terminate(*_: object) -> None:
+    # What cleans up after Ctrl-C cleans up after this, too.
+    raise KeyboardInterrupt(TERMINATED)
 
 
 def _run(argv: Sequence[str]) -> int:
     import importlib
     import os
+    import signal
+    import threading
 
     from spare.errors import SpareError
 
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _terminate)
     for stream in (sys.stdout, sys.stderr):
         # What models write may be no text (half of a surrogate pair), or none that a locale has.
         if hasattr(stream, "reconfigure"):
@@ -64,7 +76,7 @@ def _run(argv: Sequence[str]) -> int:
         code: int = run(arguments)
         sys.stdout.flush()
     except SpareError as error:
-        print(f"spare: {error}", file=sys.stderr)
+        print(_sentence(f"spare: {error}"), file=sys.stderr)
         return 2
     except BrokenPipeError:
         # The reader of our output has gone (`spare tasks | head`). Python would write what is
@@ -78,6 +90,19 @@ def _run(argv: Sequence[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 2
     return code
+
+
+def _sentence(text: str) -> str:
+    """A terminal breaks lines in the middle of words; a log keeps a sentence on its line."""
+    if not sys.stderr.isatty():
+        return text
+    from spare.leaderboards.screen import wrap
+
+    lines = []
+    for line in text.split("\n"):
+        indent = " " * (len(line) - len(line.lstrip()))
+        lines += wrap(line.lstrip(), first=indent, rest=f"{indent}  ")
+    return "\n".join(lines)
 
 
 def _parser(argv: Sequence[str]) -> ArgumentParser:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spare.cli.eval import progress
-from spare.errors import SpareError
+from spare.errors import SpareError, counted
 
 if TYPE_CHECKING:
     from spare.harness.run import Run
@@ -97,6 +97,7 @@ def _write_differences(finished: Sequence[Run], tasks: Sequence[str], path: Path
     from spare.harness.rescoring import differences
     from spare.harness.run import disk_error
 
+    count = 0
     columns = ("run", "task", "prompt", "id", "target", "reply", "rules", "read", "status", "score")
     try:
         with path.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
@@ -104,10 +105,11 @@ def _write_differences(finished: Sequence[Run], tasks: Sequence[str], path: Path
             writer.writerow(columns)
             for run in finished:
                 for one in differences(run, tasks):
+                    count += 1
                     asked = (run.path, one.task, one.prompt, one.id, one.target, one.reply)
                     writer.writerows(
                         (*asked, rules, *reading) for rules, reading in one.readings.items()
                     )
     except OSError as error:
         raise disk_error(path, error) from None
-    print(f"{path} has every sample that they disagree on.")
+    print(f"{path}: {counted(count, 'sample')} that the rule sets score differently.")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from spare.errors import SpareError
 
 if TYPE_CHECKING:
+    from spare.harness.run import Run
     from spare.leaderboards.breakdown import Slice
     from spare.leaderboards.unread import Unread
 
@@ -52,7 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
             if by
             else [asdict(score) for score in run.scores]
         )
-        shown = {"run": str(run.path), "unfinished": run.unfinished}
+        shown = {"run": str(run.path), "unfinished": _unfinished(run)}
         print(json.dumps({**shown, "slices" if by else "scores": rows}, indent=2))
     elif by:
         print_breakdown(run, by)
@@ -63,6 +64,18 @@ def run(arguments: argparse.Namespace) -> int:
 
 NAMED = ("task", "version", "split", "layout", "prompt", "rules")
 """What a figure belongs to."""
+
+
+def _unfinished(run: Run) -> list[dict[str, object]]:
+    """The tasks begun that have no scores, and how many of their questions are answered."""
+    answered = run.answered() if run.unfinished else {}
+    return [
+        {
+            **{name: entry[name] for name in ("task", "split", "prompt", "samples")},
+            "answered": answered[entry["task"], entry["split"], entry["prompt"]],
+        }
+        for entry in run.unfinished
+    ]
 
 
 def _unread_row(one: Unread) -> dict[str, object]:

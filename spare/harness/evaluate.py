@@ -7,17 +7,18 @@ again, and one that belongs to another picture or another prompt is never used.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import datetime
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from spare.errors import SpareError
+from spare.errors import SpareError, counted
 from spare.harness import run as runs
 from spare.harness.asking import Evaluation, Event, Progress, ask
 from spare.harness.environment import environment
-from spare.harness.models import load_model
+from spare.harness.models import Options, load_model
 from spare.harness.models.types import Model
 from spare.harness.scoring import forget_scores, score_evaluation, write_submission
 from spare.tasks import expand, load_task
@@ -59,6 +60,9 @@ def evaluate(
         SpareError: nothing can be asked, or it would be put into a run of another model. Samples
             that fail raise nothing: they are errors in the scores, and stay in the denominator.
     """
+    unknown = set(engine) - {field.name for field in dataclasses.fields(Options)}
+    if unknown:
+        raise TypeError(f"evaluate() got an unexpected keyword argument {min(unknown)!r}")
     out = Path(out)
     model = str(model) if isinstance(model, Path) else model
     if limit is not None and limit < 1:
@@ -67,6 +71,8 @@ def evaluate(
     if not chosen:
         raise SpareError("No task was named. `spare tasks` lists them.")
     _check_choices(chosen, split=split, prompt=prompt, rules=rules)
+    if out.resolve() == Path(data).resolve():
+        raise SpareError(f"{out} holds the benchmarks' files (--data); choose another --out.")
     evaluations = [choose(task, Path(data), split, prompt, rules, limit) for task in chosen]
     with runs.locked(out):
         for evaluation in evaluations:
@@ -131,11 +137,11 @@ def _first_line(before: Sequence[Progress]) -> str:
     there = sum(one.done for one in before)
     skipped = sum(one.skipped for one in before)
     missing = sum(one.missing for one in before)
-    left_out = f"{skipped:,} are skipped since their groups have failed, " if skipped else ""
+    left_out = f"{skipped:,} skipped since their groups have failed, " if skipped else ""
     return (
-        f"{sum(one.total for one in before):,} questions in "
-        f"{', '.join(one.task for one in before)}: {there:,} replies are there, {left_out}"
-        f"{missing:,} are missing."
+        f"{counted(sum(one.total for one in before), 'question')} in "
+        f"{', '.join(one.task for one in before)}: {there:,} answered, {left_out}"
+        f"{missing:,} to be asked."
     )
 
 
@@ -294,8 +300,9 @@ def _refuse_to_replace(run: runs.Run, evaluation: Evaluation) -> None:
             and score.samples > len(evaluation.keys)
         ):
             raise SpareError(
-                f"{run.path} has a score of {score.task} over {score.samples:,} questions, and "
-                f"--limit {evaluation.limit} would replace it; choose another --out."
+                f"{run.path} has a score of {score.task} over "
+                f"{counted(score.samples, 'question')}, and --limit {evaluation.limit} would "
+                "replace it; choose another --out."
             )
     for entry in run.manifest["evaluations"]:
         if all(entry[name] == value for name, value in place.items()):

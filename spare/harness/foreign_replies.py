@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from spare.errors import DataError, SpareError
+from spare.errors import DataError, SpareError, counted
 from spare.harness import run as runs
 from spare.harness.asking import Evaluation, Event
 from spare.harness.evaluate import choose, open_manifest, record
@@ -104,7 +104,7 @@ def score_replies(
         record(manifest, evaluation, lazy_groups=False)
         runs.write_json(Path(out) / "manifest.json", manifest)
         with contextlib.closing(runs.ReplyLog(Path(out) / "replies.jsonl")) as log:
-            on_event(f"{chosen.name}: {len(matched):,} replies of {harness}")
+            on_event(f"{chosen.name}: {counted(len(matched), 'reply')} of {harness}")
             for number, sample in enumerate(evaluation.samples()):
                 key, digests, _ = evaluation.key(sample)
                 evaluation.keys[number] = key

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from spare.errors import SpareError
+from spare.errors import SpareError, counted
 from spare.harness import run as runs
 from spare.harness.asking import Event
 from spare.harness.judging import judgements
@@ -92,7 +92,8 @@ def _rescore(
         ]
     else:
         chosen = [task.rules_for(prompt, rules)]
-    on_event(f"{score.task}: {score.samples:,} replies under {', '.join(r.name for r in chosen)}")
+    names = ", ".join(one.name for one in chosen)
+    on_event(f"{score.task}: {counted(score.samples, 'reply')} under {names}")
 
     def replies() -> Iterator[Saved]:
         return _replies(run, score, log)

@@ -22,6 +22,7 @@ import io
 import json
 import os
 from array import array
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -112,15 +113,25 @@ class Run:
     scores: Sequence[Score]
 
     @property
-    def unfinished(self) -> list[str]:
-        """Tasks that were begun and have no scores (now)."""
+    def unfinished(self) -> list[Mapping[str, Any]]:
+        """The manifest's entries of the tasks that were begun and have no scores (now)."""
         scored = {score.place for score in self.scores}
         return [
-            str(entry["task"])
+            entry
             for entry in self.manifest["evaluations"]
-            if (entry["task"], entry["split"], entry["prompt"]) not in scored
+            if tuple(entry[name] for name in PLACE) not in scored
             and entry["task"] not in self.submissions
         ]
+
+    def answered(self) -> Counter[tuple[str, str, str]]:
+        """How many questions of each task, split and prompt have a reply on disk that is no
+        error."""
+        ids = {
+            (line["task"], line["split"], line["prompt"], line["id"])
+            for line in self.replies()
+            if "error" not in line
+        }
+        return Counter((task, split, prompt) for task, split, prompt, _ in ids)
 
     @property
     def submissions(self) -> dict[str, Mapping[str, Any]]:
@@ -573,9 +584,13 @@ def disk_error(path: Path, error: OSError) -> SpareError:
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold the run directory `path` for writing; raises SpareError if another process holds it."""
+    """Hold the run directory `path` for writing; raises SpareError if another process holds it.
+
+    A folder that was made for it and stays empty is taken away again.
+    """
     from filelock import FileLock, Timeout
 
+    made = not path.exists()
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -592,4 +607,8 @@ def locked(path: Path) -> Iterator[None]:
     try:
         yield
     finally:
+        if made and [file.name for file in path.iterdir()] == [".lock"]:
+            with contextlib.suppress(OSError):  # some systems keep a file that is open
+                (path / ".lock").unlink()
+                path.rmdir()
         lock.release()

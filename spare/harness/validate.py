@@ -278,9 +278,9 @@ def _check_chance(task: Task, files: Files, split: str, prompt: Prompt) -> Itera
         if chance is None or metric.total or metric.scale != 100.0 or not metric.n:
             continue
         # Guesses are independent whatever the questions share, so the spread is the binomial one.
-        spread = math.sqrt(chance * (100.0 - chance) / metric.n)
-        far |= abs(metric.value - chance) > 4 * spread + 1e-9
-        figures.append(f"{metric.name} {metric.value:.2f} (declared {chance:.2f})")
+        luck = 4 * math.sqrt(chance * (100.0 - chance) / metric.n)
+        far |= abs(metric.value - chance) > luck + 1e-9
+        figures.append(f"{metric.name} {metric.value:.2f} (declared {chance:.2f} ± {luck:.2f})")
     if figures:
         yield Check("chance", "warned" if far else "passed", f"guessing gives {', '.join(figures)}")
 

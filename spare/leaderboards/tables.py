@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from spare.errors import SpareError
+from spare.errors import SpareError, counted
 from spare.harness.run import Run, Score
 from spare.leaderboards.breakdown import Slice, breakdown
 from spare.leaderboards.screen import width, wrap
@@ -117,9 +117,16 @@ def named(score: Score) -> str:
 def _notes(run: Run) -> list[str]:
     notes = []
     if run.unfinished:
+        answered = run.answered()
+        tasks = [
+            f"{entry['task']} ({entry['prompt']}), "
+            f"{answered[entry['task'], entry['split'], entry['prompt']]:,} of "
+            f"{counted(entry['samples'], 'question')} answered"
+            for entry in run.unfinished
+        ]
         notes.append(
-            f"Unfinished: {', '.join(run.unfinished)}. The same `spare eval` goes on with it, "
-            "unless one is at work on it now."
+            f"Unfinished: {'; '.join(tasks)}. The same `spare eval` goes on with it, unless one is "
+            "at work on it now."
         )
     for task, entry in run.submissions.items():
         submission = load_task(task).submission
@@ -128,17 +135,17 @@ def _notes(run: Run) -> list[str]:
             f"{run.path / entry['submission']}. {submission.where if submission else ''}"
         )
         if entry["errors"]:
-            notes.append(f"{task}: {entry['errors']:,} questions got no reply.")
+            notes.append(f"{task}: {counted(entry['errors'], 'question')} got no reply.")
     for score in run.scores:
         name = f"{score.task} ({score.prompt}, {score.rules})"
         if score.samples == score.limit and score.samples < score.published:
             notes.append(
-                f"{name}: only the first {score.samples:,} questions were "
-                "asked (--limit); this is no score of the benchmark."
+                f"{name}: limited to the first {counted(score.samples, 'question')} (--limit); "
+                "this is no score of the benchmark."
             )
         elif score.published and score.samples != score.published:
             notes.append(
-                f"{name}: the files hold {score.samples:,} questions, the published split "
+                f"{name}: the files hold {counted(score.samples, 'question')}, the published split "
                 f"{score.published:,}."
             )
         if score.headline not in score.metrics:
@@ -148,14 +155,13 @@ def _notes(run: Run) -> list[str]:
             )
         if score.statuses.get("skipped"):
             notes.append(
-                f"{name}: {score.statuses['skipped']:,} questions were left out, since their "
+                f"{name}: left out {counted(score.statuses['skipped'], 'question')}, whose "
                 "groups had failed already (--lazy-groups); figures that need them are left out."
             )
         if score.errors:
-            what = "sample" if score.errors == 1 else "samples"
             notes.append(
-                f"{name}: {score.errors:,} {what} got no reply and count as wrong. The first "
-                "reasons:"
+                f"{name}: no reply to {counted(score.errors, 'sample')}, counted as wrong. The "
+                "first reasons:"
             )
             notes += [f"  {one}" for one in _reasons(run, score)]
     return list(dict.fromkeys(notes))

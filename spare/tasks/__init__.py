@@ -228,6 +228,8 @@ def load_task(name: str) -> Task:
         return _listed_task(name)
     if name in foreign_tasks():
         return foreign_tasks()[name]
+    if name == "custom":
+        raise SpareError("Name the file of your own questions, too: custom:FILE.")
     if name in SUITES:
         raise SpareError(f"{name} is a suite, of the tasks {', '.join(SUITES[name])}.")
     import difflib

@@ -357,9 +357,9 @@ def _task(part: str, about: str) -> Task:
         summarise=_summarise,
         figures={
             "accuracy": "statements answered right",
-            "precision": "of the statements that it calls true, those that are",
-            "recall": "of the true statements, those that it calls true",
-            "f1": "harmonic mean of precision and recall",
+            "precision": "rules vlmevalkit: of the statements that it calls true, those that are",
+            "recall": "rules vlmevalkit: of the true statements, those that it calls true",
+            "f1": "rules vlmevalkit: harmonic mean of precision and recall",
         },
     )
 

@@ -28,6 +28,9 @@ VOCABULARIES = (
 )
 """Where a tokenizer keeps its tokens; one of these must be there."""
 
+PICTURE_SETTINGS = ("processor_config.json", "preprocessor_config.json")
+"""Where a picture processor keeps its settings; one of these must be there."""
+
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 
@@ -148,9 +151,6 @@ def _check_files(name: str, folder: Path, revision: str) -> Checkpoint:
                 "they are opened; save it with `save_pretrained`, which writes safetensors."
             )
         raise ModelError(f"Checkpoint {name} is not whole: {', '.join(absent)} is missing.")
-    if not any((folder / file).is_file() for file in VOCABULARIES):
-        # transformers would make an empty one up.
-        raise ModelError(f"Checkpoint {name} has no tokenizer: no {' or '.join(VOCABULARIES)}.")
     return Checkpoint(name, folder, tuple(weights), config, revision)
 
 
@@ -171,6 +171,13 @@ def load_network(
 
     if options.dtype not in DTYPES:
         raise ModelError(f"There is no dtype {options.dtype!r}; there are {', '.join(DTYPES)}.")
+    attentions = ["eager", *transformers.modeling_utils.ALL_ATTENTION_FUNCTIONS.keys()]
+    # A name with a slash is a kernel on the hub.
+    if options.attention and "/" not in options.attention and options.attention not in attentions:
+        raise ModelError(
+            f"There is no attention implementation {options.attention!r}; there are "
+            f"{', '.join(attentions)}."
+        )
     with quiet(), _sentences(checkpoint, "cannot be loaded"):
         network, report = getattr(transformers, kind).from_pretrained(
             checkpoint.folder,
@@ -252,6 +259,11 @@ def load_processor(checkpoint: Checkpoint, options: Options, chat: bool = True) 
     Raises:
         ModelError: its files are missing or damaged, or it has no chat template.
     """
+    if not any((checkpoint.folder / file).is_file() for file in VOCABULARIES):
+        # transformers would make an empty one up.
+        raise checkpoint.error(f"has no tokenizer: no {' or '.join(VOCABULARIES)}.")
+    if not any((checkpoint.folder / file).is_file() for file in PICTURE_SETTINGS):
+        raise checkpoint.error(f"has no picture processor: no {' or '.join(PICTURE_SETTINGS)}.")
     repair_torchvision()
     import transformers
 
@@ -346,13 +358,15 @@ def first_line(error: Exception) -> str:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """No progress bars of transformers' own inside."""
+    """No progress bars and reports of transformers' own inside: what matters in them is raised."""
     from transformers.utils import logging
 
-    shown = logging.is_progress_bar_enabled()
+    shown, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
     logging.disable_progress_bar()
+    logging.set_verbosity_error()
     try:
         yield
     finally:
+        logging.set_verbosity(level)
         if shown:
             logging.enable_progress_bar()
