@@ -21,6 +21,10 @@ VERBS = {
     "eval": "score a model",
     "score": "judge saved replies again, ours or another harness's",
     "show": "the scores of a run, also by relation or any other tag",
+    "errors": "the failures of a run laid out for a person, on a page",
+    "leaderboard": "many runs side by side",
+    "compare": "is the retrained model better, worse, or merely luckier? With an exit code",
+    "report": "many runs as a static site",
     "demo": "the whole thing offline, on rendered scenes and a tiny model",
 }
 

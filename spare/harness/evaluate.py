@@ -329,6 +329,8 @@ def record(manifest: dict[str, Any], evaluation: Evaluation, lazy_groups: bool) 
         "lazy_groups": lazy_groups and evaluation.task.all_or_nothing,
         "max_new_tokens": evaluation.prompt.max_new_tokens,
         "annotations": _annotations(evaluation),
+        # Where failures can be looked at later, as long as the files stay there.
+        "pictures": [str(path.resolve()) for path in evaluation.files.pictures],
     }
     manifest["evaluations"] = [
         other

@@ -41,8 +41,8 @@ def print_scores(run: Run) -> None:
                 style="bold" if name == score.headline else None,
             )
         print_table(grid)
-    _print_lines(_legend((score, score.metrics) for score in run.scores))
-    _print_lines(_notes(run))
+    print_lines(_legend((score, score.metrics) for score in run.scores))
+    print_lines(_notes(run))
 
 
 def print_breakdown(run: Run, by: Sequence[str]) -> None:
@@ -69,12 +69,12 @@ def print_breakdown(run: Run, by: Sequence[str]) -> None:
             )
         print_table(grid)
     shown = [parts[0].score for parts in scores.values()]
-    _print_lines(_legend((score, [score.breakdown]) for score in shown))
+    print_lines(_legend((score, [score.breakdown]) for score in shown))
     left_out = dict.fromkeys(score.task for score in run.scores if score not in shown)
     if left_out:
         which = " and ".join(by)
-        _print_lines([f"Left out, since their samples lack {which}: {', '.join(left_out)}."])
-    _print_lines(_notes(run))
+        print_lines([f"Left out, since their samples lack {which}: {', '.join(left_out)}."])
+    print_lines(_notes(run))
 
 
 def _classes_say_something(parts: Sequence[Slice], by: Sequence[str]) -> bool:
@@ -232,12 +232,13 @@ def print_table(grid: Table) -> None:
     from rich.console import Console
 
     if grid.title:
-        _print_lines([str(grid.title)])
+        print_lines([str(grid.title)])
         grid.title = None
     Console(width=width()).print(grid)
 
 
-def _print_lines(lines: Iterable[str]) -> None:
+def print_lines(lines: Iterable[str]) -> None:
+    """Print sentences, none wider than the screen."""
     for line in lines:
         indent = " " * (len(line) - len(line.lstrip()))
         print("\n".join(wrap(line.lstrip(), first=indent, rest=indent + "  ")))
