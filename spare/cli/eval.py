@@ -20,7 +20,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--model",
         required=True,
-        help="path or hub id of a checkpoint; clip:NAME for a dual encoder; or random, majority",
+        help="path or hub id of a checkpoint; clip:NAME for a dual encoder; shuffled:MODEL to show "
+        "any of them the pictures of other questions; or random, majority",
     )
     add(
         "--tasks",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spare.errors import SpareError
@@ -12,6 +13,7 @@ from spare.errors import SpareError
 if TYPE_CHECKING:
     from spare.harness.run import Run
     from spare.leaderboards.breakdown import Slice
+    from spare.leaderboards.diagnoses import Diagnosis
     from spare.leaderboards.unread import Unread
 
 
@@ -21,7 +23,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--by",
         default="",
         metavar="TAG[,TAG]",
-        help="one row for each value of a tag: relation, class, category, subject ...",
+        help="one row for each value of a tag: relation, group (SpaRE's Table 10), class, "
+        "category, subject, frame ...",
+    )
+    parser.add_argument(
+        "--shuffled",
+        metavar="RUN",
+        help="with --by: a run of shuffled:MODEL, to see what the model gets without the picture",
+    )
+    parser.add_argument(
+        "--weights",
+        metavar="FILE",
+        help="write which relations to generate more of, for `spare generate`",
     )
     parser.add_argument(
         "--unread",
@@ -34,31 +47,38 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from spare.harness.run import load_run
     from spare.leaderboards.breakdown import breakdown
+    from spare.leaderboards.diagnoses import diagnose, grids, write_weights
+    from spare.leaderboards.grids import show
     from spare.leaderboards.tables import print_breakdown, print_scores
     from spare.leaderboards.unread import print_unread, unread
 
     run = load_run(arguments.run)
+    shuffled = load_run(arguments.shuffled) if arguments.shuffled else None
     by = [tag.strip() for tag in arguments.by.split(",") if tag.strip()]
     if by and arguments.unread:
         raise SpareError("--by and --unread are two different things to show; choose one.")
-    if arguments.unread and arguments.json:
-        print(
-            json.dumps({"run": str(run.path), "unread": [*map(_unread_row, unread(run))]}, indent=2)
-        )
+    if shuffled and not by:
+        raise SpareError("--shuffled wants --by: it stands beside the figures of each part.")
+    found = diagnose(run) if by or arguments.weights else []
+    if arguments.json:
+        shown = {"run": str(run.path), "unfinished": _unfinished(run)}
+        if arguments.unread:
+            shown |= {"unread": [_unread_row(one) for one in unread(run)]}
+        elif by:
+            shown |= {"slices": [_row(by, part) for part in breakdown(run, by)]}
+            shown |= {"diagnoses": [_told(one) for one in found]}
+        else:
+            shown |= {"scores": [asdict(score) for score in run.scores]}
+        print(json.dumps(shown, indent=2))
     elif arguments.unread:
         print_unread(run)
-    elif arguments.json:
-        rows = (
-            [_row(by, part) for part in breakdown(run, by)]
-            if by
-            else [asdict(score) for score in run.scores]
-        )
-        shown = {"run": str(run.path), "unfinished": _unfinished(run)}
-        print(json.dumps({**shown, "slices" if by else "scores": rows}, indent=2))
     elif by:
-        print_breakdown(run, by)
+        print_breakdown(run, by, shuffled)
+        show(grids(found))
     else:
         print_scores(run)
+    if arguments.weights:
+        write_weights(run, found, Path(arguments.weights))
     return 0
 
 
@@ -92,4 +112,18 @@ def _row(by: list[str], part: Slice) -> dict[str, object]:
     row["class"] = part.relation_class
     figures = asdict(part.estimate)
     row["estimate"] = {name: None if one != one else one for name, one in figures.items()}
-    return row | {name: getattr(part, name) for name in ("samples", "asked", "unread", "errors")}
+    counts = ("samples", "wrong", "asked", "unread", "errors")
+    return row | {name: getattr(part, name) for name in counts}
+
+
+def _told(one: Diagnosis) -> dict[str, object]:
+    """A diagnosis as JSON, with every pair of options that was mixed up."""
+    row: dict[str, object] = {name: getattr(one.score, name) for name in NAMED}
+    if one.read:
+        figures = ("answered", "truth", "accuracy", "by_labels_alone", "kappa")
+        row["labels"] = {name: getattr(one, name) for name in figures}
+    row["taken"] = [
+        {"right": right, "said": said, "times": times}
+        for (right, said), times in one.taken.most_common()
+    ]
+    return row | {"samples": one.samples, "wrong": one.wrong}

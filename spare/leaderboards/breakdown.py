@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 from spare.errors import SpareError
 from spare.harness.run import Run, Score
 from spare.harness.statistics import Estimate, estimate
-from spare.relations import RELATION_CLASS
+from spare.relations import RELATION_CLASS, relation_group
 from spare.tasks import load_summary, load_task
 from spare.tasks.types import Judged, Metric
 
@@ -22,7 +23,9 @@ class Slice:
         values: the tags' values, in the order asked.
         relation_class: class of the spatial relation if all samples share one, else "".
         estimate: the task's breakdown metric over these samples.
-        samples: how many there are; asked: how many of them were; unread, errors: of those.
+        samples: how many there are; wrong: how much of them was not right (what is half right is
+            half wrong).
+        asked: how many were; unread, errors: of those.
     """
 
     score: Score
@@ -30,13 +33,14 @@ class Slice:
     relation_class: str
     estimate: Estimate
     samples: int
+    wrong: float
     asked: int
     unread: int
     errors: int
 
 
 def breakdown(run: Run, by: Sequence[str]) -> Iterator[Slice]:
-    """Slices of every score of a run that has the tags, biggest first within a score.
+    """Slices of every score of a run that has the tags, the one that costs most first.
 
     Samples without the tag stand under "(none)". Raises SpareError if no score has all the tags.
     """
@@ -47,16 +51,32 @@ def breakdown(run: Run, by: Sequence[str]) -> Iterator[Slice]:
         slices: dict[tuple[str, ...], list[Judged]] = {}
         tags: set[str] = set()
         for one in run.verdicts(score):
-            tags.update(one.tags)
-            slices.setdefault(tuple(one.tags.get(tag, "(none)") for tag in by), []).append(one)
+            known_of_it = _tags(one)
+            tags.update(known_of_it)
+            values = tuple(known_of_it.get(tag, "(none)") for tag in by)
+            slices.setdefault(values, []).append(one)
         known.setdefault(score.task, set()).update(tags)
         if not tags.issuperset(by):
             continue
         found = True
-        for values, judged in sorted(slices.items(), key=lambda item: (-len(item[1]), item[0])):
-            yield _slice(score, values, judged)
+        parts = [_slice(score, values, judged) for values, judged in slices.items()]
+        yield from sorted(parts, key=lambda part: (-part.wrong, -part.samples, part.values))
     if not found:
         raise SpareError(_no_slices(run, by, known))
+
+
+def _tags(judged: Judged) -> Mapping[str, str]:
+    """The sample's tags, and the relation of SpaRE's Table 10 that it is about."""
+    relation = relation_of(judged.tags)
+    return (
+        {**judged.tags, "group": relation_group(relation) or "(none)"} if relation else judged.tags
+    )
+
+
+def relation_of(tags: Mapping[str, str]) -> str:
+    """The relation that a sample is about, or ""; in 3DSRBench its type says it."""
+    kind = tags.get("type", "")
+    return tags.get("relation") or (kind if kind in RELATION_CLASS else "")
 
 
 def _no_slices(run: Run, by: Sequence[str], known: Mapping[str, set[str]]) -> str:
@@ -98,6 +118,7 @@ def _slice(score: Score, values: tuple[str, ...], judged: list[Judged]) -> Slice
         relation_class=classes.pop() if len(classes) == 1 else "",
         estimate=estimate(metric),
         samples=len(judged),
+        wrong=math.fsum(1 - one.verdict.score for one in judged if one.verdict.status != "skipped"),
         asked=len(judged) - statuses["skipped"],
         unread=statuses["ambiguous"] + statuses["empty"] + statuses["unparsed"],
         errors=statuses["error"],

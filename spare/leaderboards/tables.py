@@ -45,15 +45,21 @@ def print_scores(run: Run) -> None:
     print_lines(_notes(run))
 
 
-def print_breakdown(run: Run, by: Sequence[str]) -> None:
-    """One row per value of the tags, a table for every score that has them."""
+def print_breakdown(run: Run, by: Sequence[str], shuffled: Run | None = None) -> None:
+    """One row per value of the tags, the costliest first, a table for every score that has them.
+
+    Args:
+        shuffled: a run of the same model on the pictures of other questions, to stand beside.
+    """
+    without = _values(shuffled, by) if shuffled else {}
     scores: dict[str, list[Slice]] = {}
     for part in breakdown(run, by):
         scores.setdefault(f"{heading(part.score)}: {part.score.breakdown}", []).append(part)
     for title, parts in scores.items():
         with_class = _classes_say_something(parts, by)
         grid = table(*by, *(["class"] if with_class else []), title=title)
-        for name in ("value", "95 % interval", "n", "unread", "errors"):
+        names = ("value", "95 % interval", "n", "wrong", "unread", "errors")
+        for name in (*names[:2], *(["shuffled"] if shuffled else []), *names[2:]):
             _add_numbers(grid, name)
         for part in parts:
             figure = part.estimate
@@ -63,7 +69,9 @@ def print_breakdown(run: Run, by: Sequence[str]) -> None:
                 *([part.relation_class] if with_class else []),
                 number(figure.value),
                 _interval({"low": figure.low, "high": figure.high}),
+                *([number(without.get(_of(part)))] if shuffled else []),
                 f"{figure.n:,}",
+                f"{part.wrong:,.1f}".removesuffix(".0"),
                 share(part.unread, part.asked),
                 f"{part.errors:,}",
             )
@@ -75,6 +83,15 @@ def print_breakdown(run: Run, by: Sequence[str]) -> None:
         which = " and ".join(by)
         print_lines([f"Left out, since their samples lack {which}: {', '.join(left_out)}."])
     print_lines(_notes(run))
+
+
+def _of(part: Slice) -> tuple[object, ...]:
+    """What a slice is of, in any run."""
+    return (*part.score.place, part.score.version, part.score.rules, part.values)
+
+
+def _values(run: Run, by: Sequence[str]) -> dict[tuple[object, ...], float]:
+    return {_of(part): part.estimate.value for part in breakdown(run, by)}
 
 
 def _classes_say_something(parts: Sequence[Slice], by: Sequence[str]) -> bool:

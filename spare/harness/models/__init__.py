@@ -20,6 +20,7 @@ ENGINES: Mapping[str, str] = {
     "random": "spare.harness.models.baselines:load_random",
     "majority": "spare.harness.models.baselines:load_majority",
     "clip": "spare.harness.models.clip:load",
+    "shuffled": "spare.harness.models.shuffled:load",
 }
 """Engine -> "module:function". The function gets what follows `engine:` in the model's name."""
 
