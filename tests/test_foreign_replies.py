@@ -142,6 +142,24 @@ def test_every_format_scores_as_if_we_had_asked(tmp_path: Path, data: Path, name
     assert load_run(tmp_path / "theirs").scores == theirs.scores
 
 
+def test_a_task_in_parts_has_a_log_for_each(tmp_path: Path, data: Path) -> None:
+    """As lm-eval's mmmu_val has 30, each counting from 0, beside its results_*.json."""
+    rows = lm_eval_samples()
+    write_lines(tmp_path / "whole.jsonl", rows)
+    folder = tmp_path / "logs"
+    folder.mkdir()
+    for number in range(3):
+        part = [{**row, "doc_id": place} for place, row in enumerate(rows[4 * number :][:4])]
+        write_lines(folder / f"samples_part_{number}.jsonl", part)
+    (folder / "results_now.json").write_text("{}")
+    whole = score(tmp_path / "whole.jsonl", data, tmp_path / "a")
+    parts = score(folder, data, tmp_path / "b")
+    assert parts.scores == whole.scores
+    write_lines(folder / "samples_part_again.jsonl", rows[:1])
+    with pytest.raises(SpareError, match=r"row 1: .* stands in row 1 of .*part_0\.jsonl already"):
+        score(folder, data, tmp_path / "c")
+
+
 def test_the_prompt_is_the_harnesss_own(tmp_path: Path, data: Path) -> None:
     write_table(tmp_path / "kit.tsv", predictions())
     run = score_replies("3dsrbench", tmp_path / "kit.tsv", data=data, out=tmp_path / "run")

@@ -30,7 +30,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     other = parser.add_argument_group(
         "replies of another harness",
         "VLMEvalKit's predictions (xlsx, tsv, csv, json), sample logs of lmms-eval and lm-eval "
-        "(jsonl), MMMU's official output (json or its folder), MME's result folder (txt)",
+        "(jsonl, or a folder of those of one task's parts), MMMU's official output (json or its "
+        "folder), MME's result folder (txt)",
     )
     add = other.add_argument
     add("--replies", metavar="PATH", help="file or folder with the replies; wants --task, --data")

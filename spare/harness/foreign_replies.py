@@ -128,8 +128,9 @@ def match(replies: Sequence[ForeignReply], evaluation: Evaluation) -> dict[str, 
         for reply in replies:
             name = reply.names[column]
             if name in matched:
-                first = matched[name]
-                raise reply.error(f"{column} {name!r} stands in row {first.number} already")
+                raise reply.error(
+                    f"{column} {name!r} stands in {_row(matched[name], reply)} already"
+                )
             matched[name] = reply
     else:
         _require_places(replies, len(ids), evaluation)
@@ -151,6 +152,11 @@ def match(replies: Sequence[ForeignReply], evaluation: Evaluation) -> dict[str, 
         )
     _check_contents(matched, evaluation)
     return matched
+
+
+def _row(first: ForeignReply, second: ForeignReply) -> str:
+    """Where the first of two replies stands, for a sentence about the second."""
+    return f"row {first.number}" + ("" if first.file == second.file else f" of {first.file}")
 
 
 def _of_split(replies: Sequence[ForeignReply], split: str) -> Sequence[ForeignReply]:
@@ -177,8 +183,8 @@ def _require_places(
     seen: dict[int, ForeignReply] = {}
     for reply in replies:
         if reply.position in seen:
-            first = seen[reply.position]
-            raise reply.error(f"question {reply.position} was answered in row {first.number} too")
+            where = _row(seen[reply.position], reply)
+            raise reply.error(f"question {reply.position} was answered in {where} too")
         if reply.position >= questions:
             raise reply.error(
                 f"this is question {reply.position}, counted from 0, and {evaluation.task.name} "
@@ -279,13 +285,19 @@ def read_replies(path: Path) -> tuple[str, list[ForeignReply]]:
 def _read_folder(path: Path) -> tuple[str, list[ForeignReply]]:
     if (path / "manifest.json").exists():
         raise SpareError(f"{path} is a run of ours; `spare score {path}` judges it again.")
+    # lm-eval keeps results_*.json beside its sample logs, so the logs are looked for first.
+    logs = sorted(file for file in path.glob("*.jsonl") if file.is_file())
+    if logs:
+        harness, _ = _read_samples(logs[0])
+        return harness, list(itertools.chain.from_iterable(map(_sample_lines, logs)))
     for suffix, read in ((".txt", _read_mme), (".json", _read_mmmu)):
         files = sorted(file for file in path.glob(f"*{suffix}") if file.is_file())
         if files:
             replies = itertools.chain.from_iterable(map(read, files))
             return "official", list(replies)
     raise SpareError(
-        f"{path} holds neither MME's result files (*.txt) nor MMMU's official output (*.json)."
+        f"{path} holds neither sample logs of lm-eval or lmms-eval (*.jsonl), nor MME's result "
+        "files (*.txt), nor MMMU's official output (*.json)."
     )
 
 
