@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from spare.errors import SpareError as SpareError
+    from spare.harness.comparison import compare as compare
     from spare.harness.evaluate import evaluate as evaluate
     from spare.harness.foreign_replies import score_replies as score_replies
     from spare.harness.models import load_model as load_model
@@ -29,6 +30,7 @@ _HOMES = {
     "Sample": "spare.tasks.types",
     "SpareError": "spare.errors",
     "Task": "spare.tasks.types",
+    "compare": "spare.harness.comparison",
     "evaluate": "spare.harness.evaluate",
     "load_model": "spare.harness.models",
     "load_run": "spare.harness.run",

@@ -159,11 +159,21 @@ class Run:
         return (parsed_line(path, data) for data in self.raw_verdicts(score))
 
     def raw_verdicts(self, score: Score) -> Iterator[bytes]:
-        """The same lines as they stand in the file."""
+        """The same lines as they stand in the file. Raises DamagedError if there are not as many
+        as were scored."""
         path = self.path / f"verdicts.{score.rules}.jsonl"
         start = line_start(dict(zip(PLACE, score.place, strict=True)))
+        count = 0
         with readable(path).open("rb") as file:
-            yield from (data for data in file if data.startswith(start))
+            for data in file:
+                if data.startswith(start):
+                    count += 1
+                    yield data
+        if count != score.samples:
+            raise DamagedError(
+                f"{path} has {count:,} verdicts on {score.task}, and {score.samples:,} were "
+                "scored; run the same `spare eval` again, which asks nothing twice."
+            )
 
     def replies(self) -> Iterator[Mapping[str, Any]]:
         """Every line of `replies.jsonl`: questions and replies, in order of arrival."""

@@ -7,6 +7,7 @@ import csv
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from spare.errors import SpareError
 
@@ -53,6 +54,8 @@ def written(grids: Sequence[Grid], look: str) -> str:
     Raises:
         SpareError: there is no such look.
     """
+    if look == "rich":
+        raise SpareError("The format rich is for the terminal; choose another one for a file.")
     if look == "csv":
         return "\n".join(_csv(grid) for grid in grids)
     if look == "html":
@@ -64,6 +67,14 @@ def written(grids: Sequence[Grid], look: str) -> str:
     if look == "latex":
         return "\n".join(_latex(grid) for grid in grids)
     raise SpareError(f"There is no format {look!r}; there are {', '.join(FORMATS)}.")
+
+
+def write(path: Path, text: str) -> None:
+    """Write a text to a file, whole or not at all. Raises SpareError if the disk will not."""
+    from spare.harness.run import replaced
+
+    with replaced(path) as file:
+        file.write(text.encode("utf-8", "backslashreplace"))
 
 
 def show(grids: Sequence[Grid]) -> None:
