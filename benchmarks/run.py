@@ -6,7 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-SCRIPTS = ("bench_start.py", "bench_engine.py", "bench_memory.py", "bench_judging.py")
+SCRIPTS = (
+    *("bench_start.py", "bench_engine.py", "bench_memory.py", "bench_judging.py"),
+    "bench_leaderboard.py",
+)
 
 for name in SCRIPTS:
     print(f"== {name}", flush=True)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from spare.harness.run import Run as Run
     from spare.harness.run import load_run as load_run
     from spare.harness.validate import validate as validate
+    from spare.leaderboards.leaderboard import leaderboard as leaderboard
     from spare.tasks import load_task as load_task
     from spare.tasks.types import Sample as Sample
     from spare.tasks.types import Task as Task
@@ -32,6 +33,7 @@ _HOMES = {
     "Task": "spare.tasks.types",
     "compare": "spare.harness.comparison",
     "evaluate": "spare.harness.evaluate",
+    "leaderboard": "spare.leaderboards.leaderboard",
     "load_model": "spare.harness.models",
     "load_run": "spare.harness.run",
     "load_task": "spare.tasks",
