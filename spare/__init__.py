@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from spare.harness.run import load_run as load_run
     from spare.harness.validate import validate as validate
     from spare.leaderboards.leaderboard import leaderboard as leaderboard
+    from spare.leaderboards.site import report as report
     from spare.tasks import load_task as load_task
     from spare.tasks.types import Sample as Sample
     from spare.tasks.types import Task as Task
@@ -38,6 +39,7 @@ _HOMES = {
     "load_run": "spare.harness.run",
     "load_task": "spare.tasks",
     "prepare": "spare.harness.prepare",
+    "report": "spare.leaderboards.site",
     "rescore": "spare.harness.rescoring",
     "score_replies": "spare.harness.foreign_replies",
     "validate": "spare.harness.validate",

@@ -4,7 +4,6 @@ reply."""
 from __future__ import annotations
 
 import contextlib
-import functools
 import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -147,7 +146,6 @@ def _files(run: Run, score: Score) -> Files | None:
     return None
 
 
-@functools.lru_cache(maxsize=64)
 def thumbnail(look: Look) -> tuple[bytes, str]:
     """A small JPEG of a picture and "", or nothing and the reason why."""
     import PIL.Image
