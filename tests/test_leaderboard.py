@@ -345,7 +345,12 @@ def test_csv_and_html_keep_what_they_are_given() -> None:
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
 
 
-@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
+def has_booktabs() -> bool:
+    look = shutil.which("kpsewhich")
+    return bool(look) and not subprocess.run([look, "booktabs.sty"], capture_output=True).returncode
+
+
+@pytest.mark.skipif(not has_booktabs(), reason="no LaTeX with booktabs is installed")
 def test_latex_compiles(tmp_path: Path) -> None:
     run = write_run(tmp_path, "a_b & c", DEMO)
     tables = [*grids(leaderboard([run], published=True)), NASTY]
