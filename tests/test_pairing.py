@@ -180,6 +180,7 @@ def test_one_picture_tells_nothing() -> None:
     found = difference([(0.0, 1.0, "p", "")] * 9)
     assert (found.value, found.p) == (100, 1)
     assert math.isnan(found.low)
+    assert found.samples_to_see(0.05) == 0
 
 
 def test_holm() -> None:

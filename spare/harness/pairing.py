@@ -58,7 +58,7 @@ class Difference:
         five, if they vary as these do."""
         from statsmodels.stats.power import normal_sample_size_one_tail
 
-        if not self.value or not self.stderr:
+        if not self.value or not self.stderr > 0:  # none, or unknown
             return 0
         spread = self.stderr * math.sqrt(self.n)
         size = normal_sample_size_one_tail(abs(self.value), POWER, alpha / 2, std_null=spread)

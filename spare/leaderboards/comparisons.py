@@ -27,7 +27,7 @@ def verdict(found: Comparison) -> str:
     if worse:
         said = f"Regression: {'; '.join(worse)}."
     elif found.tasks:
-        doubtful = sum(one.outcome == "possible drop" for one in (*found.tasks, *found.slices))
+        doubtful = sum(one.outcome == "possible drop" for one in found.tasks)
         said = "No regression." + (
             f" {counted(doubtful, 'drop')} may be one, or luck." if doubtful else ""
         )
@@ -115,9 +115,12 @@ def _under(found: Comparison) -> list[str]:
 def _possible(found: Comparison) -> Iterator[str]:
     for one in found.tasks:
         if one.outcome == "possible drop":
+            what = f"{_name(one)} fell by {number(-one.difference.value)}, which may be luck"
+            there, clusters = f"{one.difference.n:,}", one.difference.clusters
             yield (
-                f"{_name(one)} fell by {number(-one.difference.value)}, which may be luck: it "
-                f"would take about {one.needed:,} samples to tell (there are {one.difference.n:,})."
+                f"{what}: it would take about {one.needed:,} samples to tell (there are {there})."
+                if one.needed
+                else f"{what}: {there} of {counted(clusters, 'picture or group')} cannot tell."
             )
 
 

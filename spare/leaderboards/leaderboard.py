@@ -430,10 +430,12 @@ def _deltas(rows: Sequence[Row], base: str) -> list[Row]:
 def _ranked(rows: Sequence[Row], kinds: Sequence[Kind], averaged: Sequence[int]) -> list[Row]:
     """Best first; a rank is 1 plus the number of models that are better beyond doubt."""
 
-    def key(row: Row) -> Cell | None:
-        return row.average if averaged else row.cells[0]
+    first = _first(kinds)
 
-    provisional = any(kinds[number].provisional for number in (averaged or (0,)))
+    def key(row: Row) -> Cell | None:
+        return row.average if averaged else row.cells[first]
+
+    provisional = any(kinds[number].provisional for number in (averaged or (first,)))
     ordered = sorted(rows, key=lambda row: -(key(row) or Cell(-math.inf)).value)
     ranked = []
     for row in ordered:
@@ -449,6 +451,11 @@ def _ranked(rows: Sequence[Row], kinds: Sequence[Kind], averaged: Sequence[int])
                 better += cell.value - own.value > apart
         ranked.append(replace(row, rank=better + 1))
     return ranked
+
+
+def _first(kinds: Sequence[Kind]) -> int:
+    """The column that a board without an average is ordered by: the first whole benchmark."""
+    return next((number for number, kind in enumerate(kinds) if not kind.provisional), 0)
 
 
 def _notes(
@@ -479,7 +486,7 @@ def _notes(
             if lacking and not row.reported:
                 yield f"{row.name} has no average: it lacks {', '.join(lacking)}."
     if any(row.rank for row in rows):
-        what = "the average" if averaged else names[0]
+        what = "the average" if averaged else names[_first(kinds)]
         yield (
             f"#: 1 plus the number of models that are better in {what} beyond doubt (95 %, as if "
             "they had answered different questions: `spare compare` sees more). Models that cannot "

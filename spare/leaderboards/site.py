@@ -29,7 +29,7 @@ MARK = ".spare-site"
 ROWS = 2000
 """Samples on one page of the browser."""
 
-TAGS = ("relation", "type", "category", "subject", "ability", "subtask")
+TAGS = ("relation", "subtask", "subject", "type", "category")
 """What a run's page breaks its scores down by: the first of these that the samples have."""
 
 
@@ -155,10 +155,9 @@ def _run(site: _Site, run: Run, name: str, page: str, compared: str) -> None:
         browser = f"samples/{_slug(name)}-{_slug(score.task)}-{_slug(score.prompt)}-{score.rules}"
         pages = _samples(site, run, score, name, browser)
         slices = _slices(run, score)
-        chart = ""
-        if len(slices) > 1:
+        chart, shown = "", [part for part in slices if part.estimate.low is not None]
+        if len(shown) > 1:
             chart = f"charts/{_slug(name)}-{_slug(heading(score))}.svg"
-            shown = [part for part in slices if part.estimate.low is not None]
             figures = [part.estimate for part in shown]
             site.write(
                 chart,
