@@ -155,6 +155,13 @@ def test_a_task_in_parts_has_a_log_for_each(tmp_path: Path, data: Path) -> None:
     whole = score(tmp_path / "whole.jsonl", data, tmp_path / "a")
     parts = score(folder, data, tmp_path / "b")
     assert parts.scores == whole.scores
+    for row in rows[:4]:
+        del row["doc"]
+    write_lines(folder / "samples_part_0.jsonl", rows[:4])
+    with pytest.raises(SpareError, match=r"counts from 0 as others .* are not those of 3dsrbench"):
+        score(folder, data, tmp_path / "d")
+    rows = lm_eval_samples()
+    write_lines(folder / "samples_part_0.jsonl", rows[:4])
     write_lines(folder / "samples_part_again.jsonl", rows[:1])
     with pytest.raises(SpareError, match=r"row 1: .* stands in row 1 of .*part_0\.jsonl already"):
         score(folder, data, tmp_path / "c")
@@ -286,7 +293,7 @@ def test_a_blank_cell_may_be_a_lost_none(tmp_path: Path) -> None:
     [
         ("x.xlsx", b"PK\x03\x04 torn", "not a whole spreadsheet"),
         ("x.json", b'[{"prediction": "A"', "not JSON"),
-        ("x.json", b'{"a": 1}', "a list of objects was expected"),
+        ("x.json", b'{"a": 1}', "which are lists of objects"),
         ("x.jsonl", b'{"doc_id": 0, "resps"', "row 1: not JSON"),
         ("x.jsonl", b"[]\n", "a sample log of lmms-eval or lm-eval was expected"),
         ("x.jsonl", b"", "holds no replies"),

@@ -182,6 +182,14 @@ def _require_places(
 ) -> None:
     seen: dict[int, ForeignReply] = {}
     for reply in replies:
+        if reply.position in seen and seen[reply.position].file != reply.file:
+            raise DataError(
+                f"{reply.file.name} counts from 0 as others beside it do, and its ids, if it has "
+                f"any, are not those of {evaluation.task.name}",
+                reply.file.parent,
+                remedy="The replies may belong to another benchmark, split or version of its "
+                "files.",
+            )
         if reply.position in seen:
             where = _row(seen[reply.position], reply)
             raise reply.error(f"question {reply.position} was answered in {where} too")
@@ -385,7 +393,11 @@ def _load_json(path: Path) -> list[dict[str, Any]]:
     except OSError as error:
         raise DataError(f"it cannot be read ({error.strerror})", path) from None
     if not isinstance(values, list) or not all(isinstance(value, dict) for value in values):
-        raise DataError("a list of objects was expected", path)
+        raise DataError(
+            "neither VLMEvalKit's predictions nor MMMU's official output, which are lists of "
+            "objects",
+            path,
+        )
     return values
 
 
