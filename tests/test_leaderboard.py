@@ -19,6 +19,7 @@ from markdown_it import MarkdownIt
 
 import spare
 from spare.cli import main
+from spare.demo.checkpoint import build_checkpoint
 from spare.demo.world import write_world
 from spare.harness.run import FORMAT, Score
 from spare.leaderboards.grids import Column, Grid, written
@@ -218,6 +219,25 @@ def test_seeds_of_one_recipe_are_one_row(tmp_path: Path) -> None:
     (table,) = grids(board)
     assert "53.0 ± 3.6" in table.rows[0]
     assert any("over a-0, a-1, a-2" in note for note in board.notes)
+
+
+def test_a_checkpoint_says_where_it_comes_from(tmp_path: Path) -> None:
+    """What its trainer wrote beside the weights reaches the board, with each seed's own score."""
+    write_world(tmp_path / "data", sets=2)
+    for seed in range(2):
+        checkpoint = tmp_path / f"checkpoint-{seed}"
+        build_checkpoint(checkpoint, "llava", hidden=32, layers=1, side=28, seed=seed)
+        lineage = {"base": {"name": "tiny"}, "data": "scenes", "recipe": "demo", "seed": seed}
+        (checkpoint / "lineage.json").write_text(json.dumps(lineage))
+        run = spare.evaluate(
+            str(checkpoint), "vsr_zeroshot", data=tmp_path / "data", out=tmp_path / str(seed)
+        )
+        assert run.manifest["lineage"] == lineage
+    (row,) = leaderboard([tmp_path / "0", tmp_path / "1"]).rows
+    assert row.name == "tiny → scenes (2 seeds)"
+    (checkpoint / "lineage.json").write_text("[")
+    with pytest.raises(spare.SpareError, match=r"lineage\.json is not JSON"):
+        spare.load_model(str(checkpoint))
 
 
 # The paper's rows

@@ -85,6 +85,8 @@ def evaluate(
             loaded = model
         _require_ranking(loaded, evaluations)
         manifest = open_manifest(out, loaded.identity, evaluations)
+        if lineage := getattr(loaded, "lineage", None):
+            manifest["lineage"] = dict(lineage)
         # Before the first reply: replies without a manifest belong to nobody.
         runs.write_json(out / "manifest.json", manifest)
         with contextlib.closing(runs.ReplyLog(out / "replies.jsonl")) as log:

@@ -271,7 +271,10 @@ def _named(of_runs: Sequence[tuple[Run, Mapping[Kind, Cell]]], kinds: Sequence[K
 
 def _lineage(run: Run) -> str:
     lineage = run.manifest.get("lineage") or {}
-    steps = [lineage.get(part, {}).get("name", "") for part in ("base", "data")]
+    steps = []
+    for part in ("base", "data"):
+        told = lineage.get(part, "")
+        steps.append(str(told.get("name", "")) if isinstance(told, dict) else str(told))
     return " → ".join(step for step in steps if step)
 
 

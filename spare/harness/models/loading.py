@@ -31,6 +31,9 @@ VOCABULARIES = (
 PICTURE_SETTINGS = ("processor_config.json", "preprocessor_config.json")
 """Where a picture processor keeps its settings; one of these must be there."""
 
+LINEAGE = "lineage.json"
+"""What a folder of weights may say about where they come from; see `read_lineage`."""
+
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 
@@ -152,6 +155,17 @@ def _check_files(name: str, folder: Path, revision: str) -> Checkpoint:
             )
         raise ModelError(f"Checkpoint {name} is not whole: {', '.join(absent)} is missing.")
     return Checkpoint(name, folder, tuple(weights), config, revision)
+
+
+def read_lineage(folder: Path) -> dict[str, Any]:
+    """Where a checkpoint or an adapter comes from, as its trainer wrote it: "base" and "data" (each
+    with a "name" and a digest), "recipe", "seed" ... Empty if the folder does not say.
+
+    Raises:
+        ModelError: the file is no JSON object.
+    """
+    path = folder / LINEAGE
+    return _read_json(path) if path.is_file() else {}
 
 
 def load_network(

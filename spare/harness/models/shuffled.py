@@ -42,6 +42,7 @@ class Shuffled:
         self.identity = {**model.identity, "pictures": f"of other questions, seed {SEED}"}
         self.facts = model.facts
         self.writes = getattr(model, "writes", True)
+        self.lineage = getattr(model, "lineage", {})
         self._model = model
         self._others: Mapping[Picture, Picture] = {}
 

@@ -20,6 +20,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain, groupby
+from pathlib import Path
 from typing import Any
 
 from spare.harness.models import Options
@@ -40,6 +41,7 @@ from spare.harness.models.loading import (
     find_checkpoint,
     load_network,
     load_processor,
+    read_lineage,
     require_packages,
 )
 from spare.harness.models.probe import probe
@@ -82,7 +84,9 @@ def load(name: str, options: Options) -> Transformers:
         network, file = apply_adapter(network, options.adapter)
         settings = digest_settings([file.with_name("adapter_config.json")])
         identity["adapter"] = digest_text(digest_files([file]) + settings)
-    return Transformers(network, processor, checkpoint, identity, options)
+    model = Transformers(network, processor, checkpoint, identity, options)
+    model.lineage = read_lineage(Path(options.adapter or checkpoint.folder))
+    return model
 
 
 class Transformers:
@@ -90,6 +94,7 @@ class Transformers:
 
     identity: Mapping[str, str]
     facts: Mapping[str, str]
+    lineage: Mapping[str, Any]
 
     def __init__(
         self,

@@ -46,8 +46,9 @@ class Model(Protocol):
         facts: what may be interesting but changes no reply (path, number of parameters, device,
             versions).
 
-    Two more are looked for: `writes`, False if the model can only rank options, and `study`, which
-    is given a benchmark's samples before they are asked (baselines).
+    Three more are looked for: `writes`, False if the model can only rank options; `study`, which
+    is given a benchmark's samples before they are asked (baselines); and `lineage`, where its
+    weights come from, as their trainer wrote it.
     """
 
     identity: Mapping[str, str]
