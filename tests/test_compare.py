@@ -254,6 +254,19 @@ def test_other_answers_are_refused(runs: Path, run: Path) -> None:
     refused(runs, run, "120 right answers changed in between", tasks=1)
 
 
+def test_labels_that_were_corrected_tear_no_pair_apart(runs: Path, run: Path) -> None:
+    def other(line: dict[str, Any]) -> None:
+        line["cluster"] = f"moved/{line['cluster']}"
+        line["tags"]["relation"] = line["tags"]["relation"].upper()
+
+    rewritten(run / "verdicts.spare.jsonl", other)
+    plain = compare(runs / "base", runs / "same", by="relation")
+    found = compare(runs / "base", run, by="relation")
+    for one, two in zip((*plain.tasks, *plain.slices), (*found.tasks, *found.slices), strict=True):
+        assert one.difference == two.difference
+    assert {change.part[1] for change in found.slices} == {"LEFT OF", "RIGHT OF", "ON", "UNDER"}
+
+
 def test_a_task_that_is_missing_now_is_no_pass(data: Path, runs: Path, tmp_path: Path) -> None:
     run = spare.evaluate(Skilled(0.9), "whatsup_a", data=data, out=tmp_path / "run", rules="all")
     refused(runs, run.path, "vsr_zeroshot (spare):", tasks=1)

@@ -147,6 +147,13 @@ def compare(
         if problem:
             refusals.append(f"{_called(new_score)}: {problem}")
             continue
+        # One set of labels for both, or a corrected one would tear pairs apart.
+        old = {
+            name: replace(
+                judged, tags=now[name].tags, group=now[name].group, cluster=now[name].cluster
+            )
+            for name, judged in old.items()
+        }
         changed = _flips(old, now)
         change = _change(new_score, new_score.headline, old, now, changed, max_drop)
         if change is None:
