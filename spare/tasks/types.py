@@ -158,12 +158,14 @@ class Metric:
         sums = self.strata.get(stratum)
         if sums is None:
             sums = self.strata[stratum] = Stratum()
-        place = sums.index.setdefault(cluster, len(sums.index))
-        if place == len(sums.numerators):
-            sums.numerators.append(0.0)
-            sums.denominators.append(0.0)
-        sums.numerators[place] += numerator
-        sums.denominators[place] += denominator
+        place = sums.index.get(cluster)
+        if place is None:
+            sums.index[cluster] = len(sums.numerators)
+            sums.numerators.append(numerator)
+            sums.denominators.append(denominator)
+        else:
+            sums.numerators[place] += numerator
+            sums.denominators[place] += denominator
         self.n += 1
 
     @property
