@@ -88,6 +88,9 @@ def better(by: float) -> Figures:
     return {task: (value + by, stderr) for task, (value, stderr) in DEMO.items()}
 
 
+OURS = {task: (load_task(task).prompt().name, load_task(task).prompt().rules[0]) for task in DEMO}
+
+
 # Columns
 
 
@@ -275,6 +278,9 @@ def test_reported_rows_are_marked_in_every_format(
     assert main(["leaderboard", run, "--published", "--format", "csv"]) == 0
     for row in csv.DictReader(io.StringIO(capsys.readouterr().out)):
         assert row["reported"] == str(row["name"] != "ours")
+        assert (row["prompt"], row["rules"]) == (
+            ("", "") if row["name"] != "ours" else OURS[row["task"]]
+        )
     assert main(["leaderboard", run, "--published", "--format", "json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert {row["name"] for row in told["rows"] if not row["reported"]} == {"ours"}

@@ -554,7 +554,11 @@ def as_csv(board: Leaderboard) -> str:
     for row in board.rows:
         for kind, cell in zip(board.columns, row.cells, strict=True):
             if cell is not None:
-                belongs = [getattr(kind, name) for name in kinds]
+                # How a reported figure was asked and judged is not known.
+                belongs = [
+                    "" if row.reported and name not in ("task", "metric") else getattr(kind, name)
+                    for name in kinds
+                ]
                 numbers = [getattr(cell, name) for name in cells]
                 writer.writerow([row.name, row.model, row.reported, row.rank, *belongs, *numbers])
     return text.getvalue()
