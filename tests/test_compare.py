@@ -120,7 +120,7 @@ def test_a_possible_drop_says_what_it_would_take(runs: Path) -> None:
     found = compare(runs / "base", runs / "unlucky")
     (table, *_) = grids(found)
     for change in found.tasks:
-        assert change.needed > change.difference.n
+        assert change.needed > change.samples
         assert any(f"about {change.needed:,} samples to tell" in note for note in table.notes)
 
 
@@ -207,7 +207,7 @@ def refused(runs: Path, run: Path, message: str, tasks: int = 0) -> None:
     [
         ({"version": 2}, "the runs differ in version (1 and 2)"),
         ({"layout": "mixed"}, "the runs differ in layout"),
-        ({"samples": 7, "limit": 7}, "the runs differ in samples (120 and 7), limit (None and 7)"),
+        ({"samples": 7, "limit": 7}, "the runs differ in samples (120 and 7), limit (none and 7)"),
         ({"rules": "other"}, "the runs have no rule set in common; `spare score"),
     ],
 )

@@ -126,7 +126,7 @@ def test_every_column_says_what_it_is(tmp_path: Path) -> None:
 
 def test_a_part_of_a_benchmark_is_marked_and_not_ranked(tmp_path: Path) -> None:
     board = leaderboard([write_run(tmp_path, "one", DEMO, samples=10, limit=10)])
-    assert board.rows[0].rank is None
+    assert board.rows[0].ranks is None
     (table,) = grids(board)
     assert [column.name for column in table.columns[2:]] == [
         "whatsup_a (provisional)",
@@ -178,9 +178,17 @@ def test_models_that_cannot_be_told_apart_share_a_rank(tmp_path: Path) -> None:
         for by in (0.0, 1.0, 5.0, 5.7, 20.0)
     ]
     board = leaderboard(runs)
-    # Two figures are told apart from 1.96 x sqrt(8) = 5.54 on.
-    ranks = {row.name: row.rank for row in board.rows}
-    assert ranks == {"plus 20.0": 1, "plus 5.7": 2, "plus 5.0": 2, "plus 1.0": 2, "plus 0.0": 3}
+    # Their intervals reach 4 either way, so two are told apart from sqrt(32) = 5.66 on.
+    ranks = {row.name: row.ranks for row in board.rows}
+    assert ranks == {
+        "plus 20.0": (1, 1),
+        "plus 5.7": (2, 4),  # as good as 5.0 and 1.0, better than 0.0
+        "plus 5.0": (2, 5),
+        "plus 1.0": (2, 5),
+        "plus 0.0": (3, 5),
+    }
+    shown = [row[0] for row in grids(board)[0].rows]
+    assert shown == ["1", "2–4", "2–5", "2–5", "3–5"]
 
 
 def test_differences_to_a_base(tmp_path: Path) -> None:
@@ -284,7 +292,7 @@ def test_reported_rows_are_marked_in_every_format(
     assert main(["leaderboard", run, "--published", "--format", "json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert {row["name"] for row in told["rows"] if not row["reported"]} == {"ours"}
-    assert all(row["rank"] is None for row in told["rows"] if row["reported"])
+    assert all(row["ranks"] is None for row in told["rows"] if row["reported"])
 
 
 def test_the_papers_suite_has_the_papers_columns(tmp_path: Path) -> None:
@@ -319,7 +327,7 @@ def test_the_rest_is_shown_and_a_sentence_names_each(
     for sentence in (
         f"{newer} has run format",
         f"{torn / 'scores.json'} is damaged",
-        f"{half} is unfinished: vsr_zeroshot has no score yet",
+        f"{half} is unfinished: no score yet of vsr_zeroshot",
         f"{tmp_path / 'none'} is not a run",
     ):
         assert sentence in shown

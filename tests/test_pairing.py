@@ -180,7 +180,7 @@ def test_one_picture_tells_nothing() -> None:
     found = difference([(0.0, 1.0, "p", "")] * 9)
     assert (found.value, found.p) == (100, 1)
     assert math.isnan(found.low)
-    assert found.samples_to_see(0.05) == 0
+    assert found.units_to_see(0.05) == 0
 
 
 def test_holm() -> None:
@@ -192,7 +192,7 @@ def test_so_many_samples_show_it_four_times_out_of_five() -> None:
     """The number that a possible drop comes with, tried out."""
     random = numpy.random.default_rng(4)
     small = difference(draw(random, 150, 1, -0.3, 1.0, 0.5))
-    needed = small.samples_to_see(0.05)
+    needed = small.units_to_see(0.05)
     assert needed > 150
     # What the small sample saw is what is drawn from, so that the promise is about it.
     shares = {1: 0.0, -1: 0.0}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -58,9 +59,11 @@ class Change:
         max_drop: what it may fall by, in its own unit.
         outcome: "regression" is a drop by more than that, that is significant; "possible drop" is
             one that is not.
+        samples: how many samples it is over.
         lost, won: samples that were more right before, and now.
         needed: about how many samples it would take to see such a drop as significant four times
             out of five; 0 unless there is a possible one.
+        smallest: the change that these samples would show as significant four times out of five.
     """
 
     score: Score
@@ -70,9 +73,11 @@ class Change:
     p: float
     max_drop: float
     outcome: Outcome
+    samples: int
     lost: int
     won: int
     needed: int = 0
+    smallest: float = math.nan
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,11 +223,8 @@ def _pairs(base: Run, new: Run) -> tuple[list[tuple[Score, Score]], list[str], l
                 )
                 continue
             pair = old[place][rules[0]], now[place][rules[0]]
-            differing = [
-                f"{what} ({getattr(pair[0], what)} and {getattr(pair[1], what)})"
-                for what in SHARED
-                if getattr(pair[0], what) != getattr(pair[1], what)
-            ]
+            said = {what: [getattr(one, what) or "none" for one in pair] for what in SHARED}
+            differing = [f"{what} ({a} and {b})" for what, (a, b) in said.items() if a != b]
             if differing:
                 refusals.append(
                     f"{name}: the runs differ in {', '.join(differing)}, so their scores are not "
@@ -376,6 +378,7 @@ def _change(
         p=difference.p,
         max_drop=max_drop / 100 * difference.full,
         outcome="no regression",
+        samples=len(now),
         lost=sum(gain < 0 for gain in gains),
         won=sum(gain > 0 for gain in gains),
     )
@@ -429,6 +432,13 @@ def _decided(changes: Sequence[Change], alpha: float) -> list[Change]:
             outcome = "better"
         else:
             outcome = "no regression"
-        needed = difference.samples_to_see(alpha) if outcome == "possible drop" else 0
-        decided.append(replace(change, p=p, outcome=outcome, needed=needed))
+        strictest = alpha / len(changes)  # of the levels in Holm's correction
+        needed = 0
+        if outcome == "possible drop":
+            # A figure's units are not always samples (MME counts questions and pairs of them), but
+            # they grow in number as these do.
+            units = difference.units_to_see(strictest)
+            needed = math.ceil(units * change.samples / difference.n)
+        smallest = difference.smallest(strictest)
+        decided.append(replace(change, p=p, outcome=outcome, needed=needed, smallest=smallest))
     return decided

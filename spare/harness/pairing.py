@@ -53,7 +53,7 @@ class Difference:
 
         return float((norm.isf(alpha / 2) + norm.ppf(POWER)) * self.stderr)
 
-    def samples_to_see(self, alpha: float) -> int:
+    def units_to_see(self, alpha: float) -> int:
         """About how many units it takes to see this difference as significant four times out of
         five, if they vary as these do."""
         from statsmodels.stats.power import normal_sample_size_one_tail

@@ -25,7 +25,7 @@ def load_runs(paths: Iterable[str | Path]) -> tuple[list[Run], list[str]]:
             continue
         if run.unfinished:
             names = ", ".join(str(entry["task"]) for entry in run.unfinished)
-            problems.append(f"{path} is unfinished: {names} has no score yet.")
+            problems.append(f"{path} is unfinished: no score yet of {names}.")
         if run.errors:
             problems.append(
                 f"{path} has {run.errors:,} samples without a reply, counted as wrong; the same "

@@ -11,14 +11,17 @@ from xml.etree import ElementTree
 
 from spare.errors import counted
 from spare.harness.comparison import Change, Comparison, Flip
+from spare.harness.pairing import Difference
 from spare.leaderboards.grids import Column, Grid
 from spare.leaderboards.tables import number
 
 SHOWN = 10
-"""Samples per task that were right and are wrong, of those that changed, that are shown."""
+"""Samples of each task that are shown of those that were lost, and of those that were won."""
 
 READ = 24
 """Characters of what was read that are shown."""
+
+UNREAD = "(unread)"
 
 
 def verdict(found: Comparison) -> str:
@@ -39,7 +42,7 @@ def verdict(found: Comparison) -> str:
 
 
 def grids(found: Comparison) -> list[Grid]:
-    """The tasks, the slices if there are any, and the samples that were right and are not."""
+    """The tasks, the slices if there are any, and samples that changed."""
     title = f"{found.new} against {found.base}"
     tables = [Grid(title, _columns("task"), [_row(one) for one in found.tasks], _under(found))]
     if found.slices:
@@ -49,18 +52,33 @@ def grids(found: Comparison) -> list[Grid]:
         about = "p is corrected for all of these together"
         tables.append(Grid(f"By {found.by}; {about}", _columns(found.by), rows))
     for (task, _, prompt, rules), flips in found.flips.items():
-        lost = [flip for flip in flips if flip.gain < 0]
-        if lost:
-            more = f", the first {SHOWN}; --format json has all" if len(lost) > SHOWN else ""
-            tables.append(
-                Grid(
-                    f"{task} ({prompt}, {rules}): {counted(len(lost), 'sample')} right before and "
-                    f"not now, or less{more}",
-                    [Column(name) for name in ("id", "truth", "read before", "read now")],
-                    [_flip(flip) for flip in lost[:SHOWN]],
-                )
-            )
+        if flips:
+            tables.append(_flipped(f"{task} ({prompt}, {rules})", flips, found.by or "relation"))
     return tables
+
+
+def _flipped(name: str, flips: Sequence[Flip], tag: str) -> Grid:
+    lost = [flip for flip in flips if flip.gain < 0]
+    won = [flip for flip in flips if flip.gain > 0]
+    more = f"; the first {SHOWN} of each, --format json has all"
+    title = f"{name}: {counted(len(lost), 'sample')} lost, {len(won):,} won"
+    shown = [*lost[:SHOWN], *won[:SHOWN]]
+    tagged = any(tag in flip.tags for flip in flips)
+    columns = ["change", "id", *([tag] if tagged else []), "truth", "read before", "read now"]
+    rows = [
+        (
+            "lost" if flip.gain < 0 else "won",
+            flip.id,
+            *([flip.tags.get(tag, "-")] if tagged else []),
+            *(_short(text) for text in (flip.target, flip.base or UNREAD, flip.new or UNREAD)),
+        )
+        for flip in shown
+    ]
+    return Grid(title + (more if len(shown) < len(flips) else ""), [*map(Column, columns)], rows)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= READ else f"{text[: READ - 3]}..."
 
 
 def _columns(first: str) -> list[Column]:
@@ -70,13 +88,12 @@ def _columns(first: str) -> list[Column]:
 
 def _row(one: Change) -> tuple[str, ...]:
     difference = one.difference
-    interval = f"{difference.low:+.1f} to {difference.high:+.1f}"
     return (
         _name(one),
         number(difference.base),
         number(difference.new),
         f"{difference.value:+.2f}",
-        "-" if math.isnan(difference.low) else interval,
+        _interval(difference, 1),
         _p(one.p),
         f"{one.lost:,}",
         f"{one.won:,}",
@@ -90,13 +107,14 @@ def _name(one: Change) -> str:
     return f"{one.score.task} {one.part[1]}"
 
 
+def _interval(difference: Difference, digits: int) -> str:
+    if math.isnan(difference.low):
+        return "-"
+    return f"{difference.low:+.{digits}f} to {difference.high:+.{digits}f}"
+
+
 def _p(value: float) -> str:
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
-
-
-def _flip(flip: Flip) -> tuple[str, ...]:
-    texts = (flip.target, flip.base or "(unread)", flip.new or "(unread)")
-    return (flip.id, *(one if len(one) <= READ else f"{one[: READ - 3]}..." for one in texts))
 
 
 def _under(found: Comparison) -> list[str]:
@@ -116,7 +134,7 @@ def _possible(found: Comparison) -> Iterator[str]:
     for one in found.tasks:
         if one.outcome == "possible drop":
             what = f"{_name(one)} fell by {number(-one.difference.value)}, which may be luck"
-            there, clusters = f"{one.difference.n:,}", one.difference.clusters
+            there, clusters = f"{one.samples:,}", one.difference.clusters
             yield (
                 f"{what}: it would take about {one.needed:,} samples to tell (there are {there})."
                 if one.needed
@@ -126,11 +144,7 @@ def _possible(found: Comparison) -> Iterator[str]:
 
 def _reach(found: Comparison) -> Iterator[str]:
     """What the data could have shown."""
-    reach = [
-        f"{_name(one)} {one.difference.smallest(found.alpha):.1f}"
-        for one in found.tasks
-        if one.difference.stderr > 0
-    ]
+    reach = [f"{_name(one)} {one.smallest:.1f}" for one in found.tasks if one.smallest > 0]
     if reach:
         yield f"The smallest change that these questions would likely show: {', '.join(reach)}."
 
@@ -148,8 +162,8 @@ def as_json(found: Comparison) -> str:
         "by": found.by,
         "verdict": verdict(found),
         "exit_code": found.exit_code,
-        "tasks": [_told(one, found.alpha) for one in found.tasks],
-        "slices": [_told(one, found.alpha) for one in found.slices],
+        "tasks": [_told(one) for one in found.tasks],
+        "slices": [_told(one) for one in found.slices],
         "flips": [
             {"task": task, "split": split, "prompt": prompt, "rules": rules}
             | {"samples": [asdict(flip) for flip in flips]}
@@ -161,14 +175,15 @@ def as_json(found: Comparison) -> str:
     return json.dumps(told, indent=2, ensure_ascii=False) + "\n"
 
 
-def _told(one: Change, alpha: float) -> dict[str, Any]:
+def _told(one: Change) -> dict[str, Any]:
     score = one.score
     belongs = ("task", "version", "split", "layout", "prompt", "rules", "judge")
     row: dict[str, Any] = {name: getattr(score, name) for name in belongs}
     row |= {"metric": one.metric, "part": dict([one.part] if one.part else [])}
     row |= {"outcome": one.outcome, "p_holm": one.p, "max_drop": one.max_drop}
-    row |= {"lost": one.lost, "won": one.won, "needed": one.needed}
-    figures = asdict(one.difference) | {"smallest": one.difference.smallest(alpha)}
+    row |= {"lost": one.lost, "won": one.won}
+    row |= {"samples": one.samples, "needed": one.needed}
+    figures = asdict(one.difference) | {"smallest": one.smallest}
     row["difference"] = {
         name: None if isinstance(value, float) and math.isnan(value) else value
         for name, value in figures.items()
@@ -195,7 +210,7 @@ def as_junit(found: Comparison) -> str:
         difference = one.difference
         numbers = (
             f"base {number(difference.base)}, new {number(difference.new)}, change "
-            f"{difference.value:+.2f} (95 % {difference.low:+.2f} to {difference.high:+.2f}), "
+            f"{difference.value:+.2f} (95 % {_interval(difference, 2)}), "
             f"p {one.p:.4g} after Holm, {one.lost:,} lost, {one.won:,} won, "
             f"{counted(difference.n, 'unit')}; {difference.method}"
         )

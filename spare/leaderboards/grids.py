@@ -89,7 +89,10 @@ def show(grids: Sequence[Grid]) -> None:
             )
         for number, row in enumerate(grid.rows):
             add_row(shown, *row, style="bold" if number in grid.strong else None)
-        print_table(shown)
+        if grid.rows:
+            print_table(shown)
+        else:
+            print_lines([grid.title])
         print_lines(grid.notes)
 
 

@@ -1,5 +1,5 @@
 """Many runs side by side: only what is the same figure shares a column, only what can be told
-apart gets another rank."""
+apart is ranked apart."""
 
 from __future__ import annotations
 
@@ -81,8 +81,9 @@ class Row:
     Attributes:
         cells: one per column; None where there is no such score.
         average: over the suite; None if there is no suite, or a task is missing.
-        rank: 1 plus how many models are better beyond doubt in what the board is ordered by; None
-            if that is missing, provisional, or not measured here.
+        ranks: the first and last place that it may have in what the board is ordered by: after the
+            models that are better beyond doubt, before those that are worse. None if that figure is
+            missing, provisional, or not measured here.
         reported: its figures are from a paper.
         lineage: "base → data", if it is known.
         runs: the run directories behind it.
@@ -92,7 +93,7 @@ class Row:
     model: str
     cells: tuple[Cell | None, ...]
     average: Cell | None = None
-    rank: int | None = None
+    ranks: tuple[int, int] | None = None
     reported: bool = False
     lineage: str = ""
     runs: tuple[str, ...] = ()
@@ -431,29 +432,43 @@ def _deltas(rows: Sequence[Row], base: str) -> list[Row]:
 
 
 def _ranked(rows: Sequence[Row], kinds: Sequence[Kind], averaged: Sequence[int]) -> list[Row]:
-    """Best first; a rank is 1 plus the number of models that are better beyond doubt."""
+    """Best first, with the places that each may have. Being told apart does not carry over from
+    pair to pair, so a single place for each would part models that cannot be told apart."""
 
     first = _first(kinds)
 
     def key(row: Row) -> Cell | None:
         return row.average if averaged else row.cells[first]
 
-    provisional = any(kinds[number].provisional for number in (averaged or (first,)))
     ordered = sorted(rows, key=lambda row: -(key(row) or Cell(-math.inf)).value)
-    ranked = []
-    for row in ordered:
-        own = key(row)
-        if own is None or own.stderr is None or row.reported or provisional:
-            ranked.append(row)
-            continue
-        better = 0
-        for other in ordered:
-            cell = key(other)
-            if cell is not None and cell.stderr is not None and not other.reported:
-                apart = WIDEST * math.hypot(cell.stderr, own.stderr)
-                better += cell.value - own.value > apart
-        ranked.append(replace(row, rank=better + 1))
-    return ranked
+    if any(kinds[number].provisional for number in (averaged or (first,))):
+        return ordered
+    measured = [
+        (row, *_interval(cell))
+        for row in ordered
+        if not row.reported and (cell := key(row)) is not None and cell.stderr is not None
+    ]
+    ranks = {}
+    for row, *own in measured:
+        better = sum(_better(other, own) for _, *other in measured)
+        worse = sum(_better(own, other) for _, *other in measured)
+        ranks[row.runs] = (better + 1, len(measured) - worse)
+    return [replace(row, ranks=ranks.get(row.runs)) for row in ordered]
+
+
+def _interval(cell: Cell) -> tuple[float, float, float]:
+    """The figure and its 95 % interval; what has a standard error alone is taken as normal."""
+    reach = WIDEST * (cell.stderr or 0.0)
+    low = cell.value - reach if cell.low is None else cell.low
+    high = cell.value + reach if cell.high is None else cell.high
+    return cell.value, low, high
+
+
+def _better(one: Sequence[float], other: Sequence[float]) -> bool:
+    """One figure is above another beyond doubt: the interval of their difference, put together
+    from their own (Newcombe 1998, method 10), lies above zero."""
+    (value, low, _), (base, _, high) = one, other
+    return value - base > math.hypot(value - low, high - base)
 
 
 def _first(kinds: Sequence[Kind]) -> int:
@@ -488,12 +503,12 @@ def _notes(
             lacking = [names[number] for number in averaged if row.cells[number] is None]
             if lacking and not row.reported:
                 yield f"{row.name} has no average: it lacks {', '.join(lacking)}."
-    if any(row.rank for row in rows):
+    if any(row.ranks for row in rows):
         what = "the average" if averaged else names[_first(kinds)]
         yield (
-            f"#: 1 plus the number of models that are better in {what} beyond doubt (95 %, as if "
-            "they had answered different questions: `spare compare` sees more). Models that cannot "
-            "be told apart share a rank."
+            f"#: the places that a model may have: after those that are better in {what} beyond "
+            "doubt, before those that are worse (95 %, as if they had answered different "
+            "questions: `spare compare` sees more)."
         )
     if any(cell and cell.errors for row in rows for cell in row.cells):
         yield "*: some samples got no reply and count as wrong."
@@ -520,7 +535,7 @@ def grids(board: Leaderboard) -> list[Grid]:
     ]
     rows = [
         (
-            "" if row.rank is None else str(row.rank),
+            _places(row.ranks),
             f"{row.name} (reported)" if row.reported else row.name,
             *([row.lineage] if with_lineage else []),
             *([_shown(row.average)] if with_average else []),
@@ -529,6 +544,10 @@ def grids(board: Leaderboard) -> list[Grid]:
         for row in board.rows
     ]
     return [Grid(title, columns, rows, (*board.notes, *board.problems))]
+
+
+def _places(ranks: tuple[int, int] | None) -> str:
+    return "" if ranks is None else "–".join(map(str, dict.fromkeys(ranks)))
 
 
 def _shown(cell: Cell | None) -> str:
@@ -550,7 +569,7 @@ def as_csv(board: Leaderboard) -> str:
     kinds = list(Kind.__dataclass_fields__)
     cells = list(Cell.__dataclass_fields__)
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["name", "model", "reported", "rank", *kinds, *cells])
+    writer.writerow(["name", "model", "reported", "first_rank", "last_rank", *kinds, *cells])
     for row in board.rows:
         for kind, cell in zip(board.columns, row.cells, strict=True):
             if cell is not None:
@@ -560,7 +579,8 @@ def as_csv(board: Leaderboard) -> str:
                     for name in kinds
                 ]
                 numbers = [getattr(cell, name) for name in cells]
-                writer.writerow([row.name, row.model, row.reported, row.rank, *belongs, *numbers])
+                ranks = row.ranks or ("", "")
+                writer.writerow([row.name, row.model, row.reported, *ranks, *belongs, *numbers])
     return text.getvalue()
 
 

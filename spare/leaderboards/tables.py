@@ -154,7 +154,7 @@ def _notes(run: Run) -> list[str]:
         if entry["errors"]:
             notes.append(f"{task}: {counted(entry['errors'], 'question')} got no reply.")
     for score in run.scores:
-        name = f"{score.task} ({score.prompt}, {score.rules})"
+        name = f"{score.task} ({score.prompt})"  # whatever the rules, and said once
         if score.samples == score.limit and score.samples < score.published:
             notes.append(
                 f"{name}: limited to the first {counted(score.samples, 'question')} (--limit); "
