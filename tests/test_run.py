@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from spare import disk
 from spare.errors import SpareError
 from spare.harness import run as runs
 from spare.images import Picture
@@ -96,33 +97,33 @@ def test_damage_in_the_middle_costs_its_own_line(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_is_a_sentence(tmp_path: Path) -> None:
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "none", str(disk)]
+    full = tmp_path / "full"
+    full.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "none", str(full)]
     if subprocess.run(mount, capture_output=True).returncode:
         pytest.skip("a small disk can be mounted by root only")
     try:
-        log = runs.ReplyLog(disk / "replies.jsonl")
+        log = runs.ReplyLog(full / "replies.jsonl")
         lines = ({"key": str(number), "text": "x" * 100} for number in range(2000))
         with pytest.raises(SpareError, match=r"disk is full.*run the same command again"):
             deque(map(log.append, lines), maxlen=0)
         log.close()
-        kept = lines_of(disk / "replies.jsonl")
+        kept = lines_of(full / "replies.jsonl")
         assert kept == [str(number) for number in range(len(kept))]
         assert len(kept) > 100
         with pytest.raises(SpareError, match="disk is full"):
-            runs.write_json(disk / "scores.json", {"scores": ["x" * 100_000]})
-        (disk / "replies.jsonl").unlink()
-        runs.write_json(disk / "scores.json", {"scores": []})
-        assert [path.name for path in disk.iterdir()] == ["scores.json"]
+            disk.write_json(full / "scores.json", {"scores": ["x" * 100_000]})
+        (full / "replies.jsonl").unlink()
+        disk.write_json(full / "scores.json", {"scores": []})
+        assert [path.name for path in full.iterdir()] == ["scores.json"]
     finally:
-        subprocess.run(["umount", str(disk)], check=True)
+        subprocess.run(["umount", str(full)], check=True)
 
 
 def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
     path = tmp_path / "scores.json"
-    runs.write_json(path, {"scores": [1]})
-    with contextlib.suppress(KeyboardInterrupt), runs.replaced(path) as file:
+    disk.write_json(path, {"scores": [1]})
+    with contextlib.suppress(KeyboardInterrupt), disk.replaced(path) as file:
         file.write(b"half")
         raise KeyboardInterrupt
     assert runs.read_json(path) == {"scores": [1]}
@@ -131,9 +132,9 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
 
 def test_two_writers_are_kept_apart(tmp_path: Path) -> None:
     with (
-        runs.locked(tmp_path / "run"),
+        disk.locked(tmp_path / "run"),
         pytest.raises(SpareError, match="Another process is writing"),
-        runs.locked(tmp_path / "run"),
+        disk.locked(tmp_path / "run"),
     ):
         pass
 
@@ -166,7 +167,7 @@ def test_a_key_is_the_content(tmp_path: Path) -> None:
 def test_what_is_no_run_is_said_so(tmp_path: Path) -> None:
     with pytest.raises(SpareError, match="is not a run"):
         runs.load_run(tmp_path)
-    runs.write_json(tmp_path / "manifest.json", {"format": runs.FORMAT + 1})
+    disk.write_json(tmp_path / "manifest.json", {"format": runs.FORMAT + 1})
     with pytest.raises(SpareError, match="update spare"):
         runs.load_run(tmp_path)
     (tmp_path / "manifest.json").write_text("{")
@@ -174,7 +175,7 @@ def test_what_is_no_run_is_said_so(tmp_path: Path) -> None:
         (tmp_path / "manifest.json").write_text(damage)
         with pytest.raises(SpareError, match=r"manifest.json is damaged.*another --out"):
             runs.load_run(tmp_path)
-    runs.write_json(
+    disk.write_json(
         tmp_path / "manifest.json", {"format": runs.FORMAT, "model": {}, "evaluations": []}
     )
     for damage in ("{", "[]", '{"scores": [{"task": "t"}]}'):

@@ -95,8 +95,8 @@ def _finish(finished: Sequence[Run], tasks: Sequence[str], path: str | None) -> 
 
 
 def _write_differences(finished: Sequence[Run], tasks: Sequence[str], path: Path) -> None:
+    from spare.disk import disk_error
     from spare.harness.rescoring import differences
-    from spare.harness.run import disk_error
 
     count = 0
     columns = ("run", "task", "prompt", "id", "target", "reply", "rules", "read", "status", "score")

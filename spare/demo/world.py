@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spare.demo.scenes import RELATIONS, Part, Places, Relation, Scene, render_scene, scene_sets
+from spare.disk import disk_error
 from spare.errors import SpareError
-from spare.harness.run import disk_error
 from spare.tasks import SUITES, load_task
 from spare.tasks.files import read_json_lines
 

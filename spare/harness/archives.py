@@ -13,8 +13,8 @@ import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from spare.disk import disk_error
 from spare.errors import DataError
-from spare.harness.run import disk_error
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz")
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from spare import disk
 from spare.errors import SpareError, counted
 from spare.harness import run as runs
 from spare.harness.asking import Evaluation, Event, Progress, ask
@@ -74,7 +75,7 @@ def evaluate(
     if out.resolve() == Path(data).resolve():
         raise SpareError(f"{out} holds the benchmarks' files (--data); choose another --out.")
     evaluations = [choose(task, Path(data), split, prompt, rules, limit) for task in chosen]
-    with runs.locked(out):
+    with disk.locked(out):
         for evaluation in evaluations:
             evaluation.lazy = lazy_groups and evaluation.task.all_or_nothing
             evaluation.count_samples()
@@ -88,7 +89,7 @@ def evaluate(
         if lineage := getattr(loaded, "lineage", None):
             manifest["lineage"] = dict(lineage)
         # Before the first reply: replies without a manifest belong to nobody.
-        runs.write_json(out / "manifest.json", manifest)
+        disk.write_json(out / "manifest.json", manifest)
         with contextlib.closing(runs.ReplyLog(out / "replies.jsonl")) as log:
             for evaluation in evaluations:
                 studied = _study(loaded, evaluation)
@@ -100,7 +101,7 @@ def evaluate(
             call = {"started": _now(), "facts": dict(loaded.facts), "environment": environment()}
             for evaluation, progress in zip(evaluations, before, strict=True):
                 record(manifest, evaluation, lazy_groups)
-                runs.write_json(out / "manifest.json", manifest)
+                disk.write_json(out / "manifest.json", manifest)
                 forget_scores(out, evaluation.place)
                 evaluation.check_unchanged()
                 _study(loaded, evaluation)
@@ -108,7 +109,7 @@ def evaluate(
                     ask(loaded, evaluation, log, progress, on_event)
                 finally:
                     _note_effort(manifest, call, evaluation, progress)
-                    runs.write_json(out / "manifest.json", manifest)
+                    disk.write_json(out / "manifest.json", manifest)
                 if evaluation.task.submission:
                     _submit(out, manifest, evaluation, progress, log, on_event)
                 else:
@@ -131,7 +132,7 @@ def _submit(
     path = write_submission(out, evaluation, log)
     entry = manifest["evaluations"][-1]
     entry["submission"], entry["errors"] = path.name, progress.errors
-    runs.write_json(out / "manifest.json", manifest)
+    disk.write_json(out / "manifest.json", manifest)
     on_event(f"{path} is written.")
 
 

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from spare import disk
 from spare.errors import DataError, SpareError, counted
 from spare.harness import run as runs
 from spare.harness.asking import Evaluation, Event
@@ -95,14 +96,14 @@ def score_replies(
     chosen = load_task(task)
     prompt = prompt or (harness if harness in chosen.prompts else "")
     evaluation = choose(chosen, Path(data), split, prompt, rules, None)
-    with runs.locked(Path(out)):
+    with disk.locked(Path(out)):
         evaluation.count_samples()
         matched = match(found, evaluation)
         identity = {"engine": "replies", "harness": harness, "replies": _digest(path)}
         evaluation.fingerprint = runs.digest_json(identity)
         manifest = open_manifest(Path(out), identity, [evaluation])
         record(manifest, evaluation, lazy_groups=False)
-        runs.write_json(Path(out) / "manifest.json", manifest)
+        disk.write_json(Path(out) / "manifest.json", manifest)
         with contextlib.closing(runs.ReplyLog(Path(out) / "replies.jsonl")) as log:
             on_event(f"{chosen.name}: {counted(len(matched), 'reply')} of {harness}")
             for number, sample in enumerate(evaluation.samples()):

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from spare.disk import disk_error
 from spare.errors import SpareError
-from spare.harness.run import disk_error
 from spare.tasks.types import Source
 
 CHUNK = 2**20

@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from spare.disk import disk_error, write_json
 from spare.errors import DataError, SpareError
 from spare.harness import hub
 from spare.harness.archives import is_archive, unpack
-from spare.harness.run import disk_error, write_json
 from spare.harness.validate import Report, validate
 from spare.tasks import load_task
 from spare.tasks.types import Source, Task

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from spare import disk
 from spare.errors import SpareError, counted
 from spare.harness import run as runs
 from spare.harness.asking import Event
@@ -49,7 +50,7 @@ def rescore(
     """
     path = Path(path)
     runs.load_run(path)  # a lock makes its folder, and what is no run shall not become one
-    with runs.locked(path):
+    with disk.locked(path):
         run = runs.load_run(path)
         scored = _one_per_place(run, tasks)
         with contextlib.closing(runs.ReplyLog(path / "replies.jsonl")) as log:

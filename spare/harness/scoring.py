@@ -11,6 +11,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from spare import disk
 from spare.harness import run as runs
 from spare.harness.asking import Evaluation
 from spare.harness.run import Saved, Score
@@ -83,7 +84,7 @@ def write_submission(out: Path, evaluation: Evaluation, log: runs.ReplyLog) -> P
         evaluation.check_unchanged()
         temporary.replace(path)
     except OSError as error:
-        raise runs.disk_error(path, error) from None
+        raise disk.disk_error(path, error) from None
     finally:
         temporary.unlink(missing_ok=True)
     return path
@@ -95,7 +96,7 @@ def _is_at(row: dict[str, object], place: dict[str, str]) -> bool:
 
 def write_scores(out: Path, rows: list[dict[str, object]]) -> None:
     """Replace `scores.json`."""
-    runs.write_json(out / "scores.json", {"scores": rows})
+    disk.write_json(out / "scores.json", {"scores": rows})
 
 
 def judge_all(
@@ -115,7 +116,7 @@ def judge_all(
     statuses: dict[str, Counter[str]] = {one.name: Counter() for one in rules}
     starts: dict[str, int] = {}
     with contextlib.ExitStack() as stack:
-        files = {name: stack.enter_context(runs.replaced(path)) for name, path in paths.items()}
+        files = {name: stack.enter_context(disk.replaced(path)) for name, path in paths.items()}
         for name, file in files.items():
             # The verdicts of the other tasks in this run stay; ours are written behind them.
             file.writelines(_others(out, paths[name], place, name))

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from spare.disk import replaced
 from spare.errors import SpareError
-from spare.harness.run import ReplyLog, Run, Score, replaced
+from spare.harness.run import ReplyLog, Run, Score
 from spare.leaderboards.breakdown import relation_of
 from spare.leaderboards.collection import model_name
 from spare.leaderboards.grids import Column, Grid

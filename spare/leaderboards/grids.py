@@ -71,7 +71,7 @@ def written(grids: Sequence[Grid], look: str) -> str:
 
 def write(path: Path, text: str) -> None:
     """Write a text to a file, whole or not at all. Raises SpareError if the disk will not."""
-    from spare.harness.run import replaced
+    from spare.disk import replaced
 
     with replaced(path) as file:
         file.write(text.encode("utf-8", "backslashreplace"))

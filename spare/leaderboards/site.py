@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from spare.disk import disk_error
 from spare.errors import SpareError
 from spare.harness.comparison import compare
-from spare.harness.run import Run, Score, disk_error
+from spare.harness.run import Run, Score
 from spare.leaderboards import charts, comparisons, diagnoses
 from spare.leaderboards.breakdown import Slice, breakdown
 from spare.leaderboards.collection import load_runs, model_name
