@@ -11,12 +11,14 @@ from typing import Any
 
 import openpyxl
 import pytest
-from test_threedsrbench import COLUMNS, published_rows, write_circular_tsv, write_lmms_eval
+from test_threedsrbench import COLUMNS, published_rows, write_circular_tsv
 
 from spare.errors import SpareError
 from spare.harness.evaluate import evaluate
-from spare.harness.foreign_replies import score_replies
+from spare.harness.foreign_replies import read_replies, score_replies
+from spare.harness.rescoring import rescore
 from spare.harness.run import Run, load_run
+from spare.tasks import load_task
 
 ROWS = published_rows()
 FORMS = ("{}.", "`{}`", "not sure")
@@ -288,13 +290,31 @@ def test_a_blank_cell_may_be_a_lost_none(tmp_path: Path) -> None:
         score(tmp_path / "x.xlsx", tmp_path / "data", tmp_path / "run")
 
 
+def test_a_blank_cell_may_be_a_lost_no(tmp_path: Path) -> None:
+    """MME's official rules read "None" as No, by its first letters."""
+    from test_mme import release
+
+    release(tmp_path / "data")
+    task = load_task("mme")
+    samples = list(task.read(task.locate(tmp_path / "data", "test"), "test", task.prompt()))
+    rows = [{"index": number, "prediction": one.target} for number, one in enumerate(samples)]
+    lost = next(row for row in rows if row["prediction"] == "No")
+    lost["prediction"] = None
+    write_xlsx(tmp_path / "x.xlsx", rows)
+    with pytest.raises(SpareError, match=r'the reply is blank, .* "None" and "NA"'):
+        score_replies("mme", tmp_path / "x.xlsx", data=tmp_path / "data", out=tmp_path / "run")
+
+
 @pytest.mark.parametrize(
     ("name", "content", "sentence"),
     [
         ("x.xlsx", b"PK\x03\x04 torn", "not a whole spreadsheet"),
         ("x.json", b'[{"prediction": "A"', "not JSON"),
-        ("x.json", b'{"a": 1}', "which are lists of objects"),
+        ("x.json", b'{"a": 1}', "row 1: the answer to a is no text"),
+        ("x.json", b"[1]", "which are lists of objects"),
         ("x.jsonl", b'{"doc_id": 0, "resps"', "row 1: not JSON"),
+        ("x.jsonl", b'{"doc_id": -1, "resps": [["A"]]}\n', "row 1: a sample log of"),
+        ("x.jsonl", b'{"doc_id": true, "resps": [["A"]]}\n', "row 1: a sample log of"),
         ("x.jsonl", b"[]\n", "a sample log of lmms-eval or lm-eval was expected"),
         ("x.jsonl", b"", "holds no replies"),
         ("x.tsv", b"index\tquestion\n1\tWhy?\n", "prediction"),
@@ -309,14 +329,70 @@ def test_what_cannot_be_read_is_a_sentence(
         score(tmp_path / name, data, tmp_path / "run")
 
 
-def test_runs_of_ours_are_told(tmp_path: Path, data: Path) -> None:
-    write_lmms_eval(tmp_path / "lmms")
-    evaluate("random", "3dsrbench", data=data, out=tmp_path / "run")
-    for path in (tmp_path / "run", tmp_path / "run/replies.jsonl"):
-        with pytest.raises(SpareError, match=r"`spare score .*run` judges"):
-            score(path, data, tmp_path / "new")
+def test_runs_of_ours_are_read_too(tmp_path: Path, data: Path) -> None:
+    run = evaluate("random", "3dsrbench", data=data, out=tmp_path / "run", prompt="vlmevalkit")
+    for number, path in enumerate((tmp_path / "run", tmp_path / "run/replies.jsonl")):
+        again = score_replies("3dsrbench", path, data=data, out=tmp_path / f"new {number}")
+        assert again.scores[0].metrics == run.scores[0].metrics
+        assert again.scores[0].place == run.scores[0].place
+    with pytest.raises(SpareError, match="has no replies to mme"):
+        score_replies("mme", tmp_path / "run", data=data, out=tmp_path / "new")
+    evaluate("random", "3dsrbench", data=data, out=tmp_path / "run", prompt="spare")
+    with pytest.raises(SpareError, match=r"choose with --prompt"):
+        score_replies("3dsrbench", tmp_path / "run", data=data, out=tmp_path / "new")
     with pytest.raises(SpareError, match="There is no"):
         score(tmp_path / "nothing", data, tmp_path / "new")
+
+
+def test_rows_without_our_ids_must_keep_their_order(tmp_path: Path) -> None:
+    """VLMEvalKit numbers its rows; of TextVQA the number is not what we know a question by, and
+    two questions may be asked in the same words."""
+    from test_textvqa import write_tsv as write_textvqa
+
+    write_textvqa(tmp_path / "data")
+    csv.field_size_limit(2**31 - 1)
+    with (tmp_path / "data/LMUData/TextVQA_VAL.tsv").open(newline="") as file:
+        rows = [
+            {name: row[name] for name in ("index", "question", "answer")} | {"prediction": "3"}
+            for row in csv.DictReader(file, delimiter="\t")
+        ]
+
+    def score_rows(given: Rows) -> Run:
+        write_json(tmp_path / "kit.json", given)
+        return score_replies(
+            "textvqa_val", tmp_path / "kit.json", data=tmp_path / "data", out=tmp_path / "run"
+        )
+
+    assert score_rows(rows).scores[0].samples == len(rows)
+    with pytest.raises(SpareError, match=r"not in the benchmark's order. Sort the file by index"):
+        score_rows([rows[1], rows[0], *rows[2:]])
+    with pytest.raises(SpareError, match=r"row 2: index \d+ stands in row 1 already"):
+        score_rows([rows[0], {**rows[1], "index": rows[0]["index"]}, *rows[2:]])
+
+
+def test_logs_of_both_harnesses_may_have_hashes(tmp_path: Path) -> None:
+    """lmms-eval wrote `prompt_hash` from 7548ebe1 (2024-09) to b7b4b1d9 (2025-07)."""
+    write_lines(tmp_path / "lmms.jsonl", [one | {"prompt_hash": "0"} for one in lmms_samples()])
+    assert read_replies(tmp_path / "lmms.jsonl")[0] == "lmms-eval"
+    write_lines(tmp_path / "lm.jsonl", lm_eval_samples())
+    assert read_replies(tmp_path / "lm.jsonl")[0] == "lm-eval"
+
+
+def test_replies_to_a_test_split_are_handed_in_and_not_scored(tmp_path: Path) -> None:
+    from test_mmbench import rows
+    from test_mmbench import write_tsv as write_mmbench
+
+    write_mmbench(tmp_path / "data/LMUData/MMBench_TEST_EN.tsv", rows(), drop="answer")
+    write_json(
+        tmp_path / "kit.json", [{"index": row["index"], "prediction": "A"} for row in rows()]
+    )
+    run = score_replies(
+        "mmbench_test_en", tmp_path / "kit.json", data=tmp_path / "data", out=tmp_path / "run"
+    )
+    assert not run.scores
+    assert list(run.submissions) == ["mmbench_test_en"]
+    with pytest.raises(SpareError, match="are not public"):
+        rescore(tmp_path / "run")
 
 
 def test_the_result_folder_of_mme(tmp_path: Path) -> None:

@@ -674,3 +674,22 @@ def test_eval_scores_baselines(tmp_path: Path) -> None:
     # Always Yes: five of nine, and six of eleven.
     assert scores["hallusionbench"].metrics["aAcc"]["value"] == pytest.approx(500 / 9)
     assert scores["hallusionbench_full"].metrics["aAcc"]["value"] == pytest.approx(600 / 11)
+
+
+def test_all_three_accuracies_by_category(tmp_path: Path) -> None:
+    """Figures and questions lie within a category; over the kinds of pictures a question is split,
+    so its accuracy would be one of halves."""
+    from spare.harness.evaluate import evaluate
+    from spare.leaderboards.breakdown import breakdown
+
+    repository(tmp_path / "data")
+    run = evaluate("majority", "hallusionbench", data=tmp_path / "data", out=tmp_path / "run")
+    parts = {part.values[0]: part for part in breakdown(run, ["category"])}
+    for name in ("fAcc", "qAcc"):
+        counts = [part.beside[name].n for part in parts.values()]
+        assert sum(counts) == run.scores[0].metrics[name]["n"]
+        whole = sum(part.beside[name].value * part.beside[name].n for part in parts.values())
+        assert whole / sum(counts) == pytest.approx(run.scores[0].metrics[name]["value"])
+    by_picture = list(breakdown(run, ["visual_input"]))
+    assert len(by_picture) > 1
+    assert all(set(part.beside) == {"fAcc"} for part in by_picture)

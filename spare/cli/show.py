@@ -12,6 +12,7 @@ from spare.errors import SpareError
 
 if TYPE_CHECKING:
     from spare.harness.run import Run
+    from spare.harness.statistics import Estimate
     from spare.leaderboards.breakdown import Slice
     from spare.leaderboards.diagnoses import Diagnosis
     from spare.leaderboards.unread import Unread
@@ -110,10 +111,14 @@ def _row(by: list[str], part: Slice) -> dict[str, object]:
     row: dict[str, object] = {name: getattr(part.score, name) for name in (*NAMED, "breakdown")}
     row["tags"] = dict(zip(by, part.values, strict=True))
     row["class"] = part.relation_class
-    figures = asdict(part.estimate)
-    row["estimate"] = {name: None if one != one else one for name, one in figures.items()}
+    row["estimate"] = _figures(part.estimate)
+    row["beside"] = {name: _figures(figure) for name, figure in part.beside.items()}
     counts = ("samples", "wrong", "asked", "unread", "errors")
     return row | {name: getattr(part, name) for name in counts}
+
+
+def _figures(figure: Estimate) -> dict[str, object]:
+    return {name: None if one != one else one for name, one in asdict(figure).items()}
 
 
 def _told(one: Diagnosis) -> dict[str, object]:

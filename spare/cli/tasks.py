@@ -107,7 +107,10 @@ def _describe(task: Task) -> list[str]:
         ("paper", task.paper),
         ("licence", task.licence),
         ("splits", f"{splits}; {task.split} by default"),
-        ("headline", f"{task.headline}; `spare show --by` gives {task.breakdown}"),
+        (
+            "headline",
+            f"{task.headline}; `spare show --by` gives {', '.join((task.breakdown, *task.beside))}",
+        ),
     ]
     lines = wrap(f"{task.name}, version {task.version}: {task.about}")
     lines += ["", *_rows(((name, text) for name, text in facts if text), indent="")]

@@ -111,27 +111,27 @@ def evaluate(
                     _note_effort(manifest, call, evaluation, progress)
                     disk.write_json(out / "manifest.json", manifest)
                 if evaluation.task.submission:
-                    _submit(out, manifest, evaluation, progress, log, on_event)
+                    submit(out, manifest, evaluation, progress.errors, log, on_event)
                 else:
                     score_evaluation(out, evaluation, log)
     return runs.load_run(out)
 
 
-def _submit(
+def submit(
     out: Path,
     manifest: dict[str, Any],
     evaluation: Evaluation,
-    progress: Progress,
+    errors: int,
     log: runs.ReplyLog,
     on_event: Callable[[Event], None],
 ) -> None:
-    """Write the file to hand in, and note in the manifest how many of its questions failed."""
+    """Write the file to hand in of what the manifest names last, and how many questions failed."""
     if evaluation.limit is not None:
         on_event(f"{evaluation.task.name}: no file to hand in, since --limit left questions out.")
         return
     path = write_submission(out, evaluation, log)
     entry = manifest["evaluations"][-1]
-    entry["submission"], entry["errors"] = path.name, progress.errors
+    entry["submission"], entry["errors"] = path.name, errors
     disk.write_json(out / "manifest.json", manifest)
     on_event(f"{path} is written.")
 

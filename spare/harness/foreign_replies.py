@@ -2,7 +2,7 @@
 
 Read are VLMEvalKit's prediction files (xlsx, tsv, csv, json), the sample logs of lmms-eval and
 lm-eval (`--log_samples`, JSON Lines), MMMU's official output files (JSON, one or a folder of them),
-and MME's result folder (a txt file per sub-task).
+MME's result folder (a txt file per sub-task), and runs of ours, to judge them by other files.
 
 A reply is joined to a question only if there is no doubt about it: by the id where the file has
 our ids, else by its place in the file; and in both cases what the file says of question and answer
@@ -25,7 +25,7 @@ from spare import disk
 from spare.errors import DataError, SpareError, counted
 from spare.harness import run as runs
 from spare.harness.asking import Evaluation, Event
-from spare.harness.evaluate import choose, open_manifest, record
+from spare.harness.evaluate import choose, open_manifest, record, submit
 from spare.harness.run import Run
 from spare.harness.scoring import score_evaluation
 from spare.tasks import load_task
@@ -92,9 +92,14 @@ def score_replies(
         SpareError: the replies do not belong to these questions, one by one.
     """
     path = Path(replies)
-    harness, found = read_replies(path)
     chosen = load_task(task)
-    prompt = prompt or (harness if harness in chosen.prompts else "")
+    own = _own_log(path)
+    if own:
+        harness = "spare"
+        split, prompt, found = _read_own(own, task, split, prompt)
+    else:
+        harness, found = read_replies(path)
+        prompt = prompt or (harness if harness in chosen.prompts else "")
     evaluation = choose(chosen, Path(data), split, prompt, rules, None)
     with disk.locked(Path(out)):
         evaluation.count_samples()
@@ -112,7 +117,10 @@ def score_replies(
                 if key not in log:
                     reply = Reply(matched[sample.id].text or "")
                     log.append(runs.reply_line(key, evaluation.place, sample, digests, reply))
-            score_evaluation(Path(out), evaluation, log)
+            if chosen.submission:  # its answers are not public, so nothing can be scored
+                submit(Path(out), manifest, evaluation, 0, log, on_event)
+            else:
+                score_evaluation(Path(out), evaluation, log)
     return runs.load_run(out)
 
 
@@ -134,6 +142,7 @@ def match(replies: Sequence[ForeignReply], evaluation: Evaluation) -> dict[str, 
                 )
             matched[name] = reply
     else:
+        _require_order(replies)
         _require_places(replies, len(ids), evaluation)
         by_position = {reply.position: reply for reply in replies}
         matched = {name: by_position[position] for position, name in enumerate(ids)}
@@ -176,6 +185,28 @@ def _id_column(replies: Sequence[ForeignReply], ids: set[str]) -> str:
             if 2 * len(distinct) > len(replies):
                 return column
     return ""
+
+
+def _require_order(replies: Sequence[ForeignReply]) -> None:
+    """VLMEvalKit numbers the rows of its tables. Where the numbers are not our ids they still tell
+    of rows that were moved, doubled or taken away."""
+    if not all("index" in reply.names for reply in replies):
+        return
+    seen: dict[str, ForeignReply] = {}
+    numbered = all(reply.names["index"].isdecimal() for reply in replies)
+    before = -1
+    for reply in replies:
+        name = reply.names["index"]
+        if name in seen:
+            raise reply.error(f"index {name} stands in {_row(seen[name], reply)} already")
+        seen[name] = reply
+        if numbered and int(name) < before:
+            raise reply.error(
+                f"index {name} stands behind index {before}, so the rows are not in the "
+                "benchmark's order",
+                "Sort the file by index.",
+            )
+        before = int(name) if numbered else before
 
 
 def _require_places(
@@ -231,13 +262,28 @@ def _check_contents(matched: Mapping[str, ForeignReply], evaluation: Evaluation)
                 "so its end was cut off",
                 "Let VLMEvalKit write TSV or JSON (PRED_FORMAT=tsv).",
             )
-        lossy = not sample.options or PANDAS_NA.intersection(sample.options.values())
-        if text is None and lossy:
+        if text is None and _may_be_lost(sample, evaluation):
             raise reply.error(
                 "the reply is blank, and tables that pandas has read and written lose replies "
                 'such as "None" and "NA", which may be an answer here',
                 "Give the file as VLMEvalKit first wrote it, or as JSON.",
             )
+
+
+def _may_be_lost(sample: Sample, evaluation: Evaluation) -> bool:
+    """Whether a text that pandas takes for nothing would be judged otherwise than nothing, now or
+    under other rules later: it may be an answer, or begin like one ("None" begins with "no")."""
+    if not sample.options:
+        return True
+
+    task = evaluation.task
+    rules = [name for name in evaluation.prompt.rules if not task.rules[name].question]
+
+    def scores(text: str) -> list[float]:
+        return [task.judge(sample, Reply(text), name).score for name in rules]
+
+    nothing = scores("")
+    return any(scores(text) != nothing for text in PANDAS_NA)
 
 
 def _contradiction(sample: Sample, reply: ForeignReply, common: set[str]) -> str:
@@ -292,8 +338,6 @@ def read_replies(path: Path) -> tuple[str, list[ForeignReply]]:
 
 
 def _read_folder(path: Path) -> tuple[str, list[ForeignReply]]:
-    if (path / "manifest.json").exists():
-        raise SpareError(f"{path} is a run of ours; `spare score {path}` judges it again.")
     # lm-eval keeps results_*.json beside its sample logs, so the logs are looked for first.
     logs = sorted(file for file in path.glob("*.jsonl") if file.is_file())
     if logs:
@@ -361,6 +405,8 @@ def _sheet(path: Path) -> Rows:
 
 def _read_json(path: Path) -> tuple[str, Iterator[ForeignReply]]:
     values = _load_json(path)
+    if isinstance(values, dict):
+        return "official", _read_answers(path, values)
     if values and "prediction" in values[0]:
         return "vlmevalkit", _read_rows(path, enumerate(values, 1))
     return "official", _read_mmmu(path)
@@ -368,7 +414,11 @@ def _read_json(path: Path) -> tuple[str, Iterator[ForeignReply]]:
 
 def _read_mmmu(path: Path) -> Iterator[ForeignReply]:
     """MMMU's official output: objects with `id` and `response`."""
-    for number, value in enumerate(_load_json(path), 1):
+    values = _load_json(path)
+    if isinstance(values, dict):
+        yield from _read_answers(path, values)
+        return
+    for number, value in enumerate(values, 1):
         if not isinstance(value.get("id"), str) or not isinstance(value.get("response"), str):
             raise DataError(
                 "neither VLMEvalKit's `prediction` nor MMMU's `id` and `response` are here",
@@ -386,13 +436,25 @@ def _read_mmmu(path: Path) -> Iterator[ForeignReply]:
         )
 
 
-def _load_json(path: Path) -> list[dict[str, Any]]:
+def _read_answers(path: Path, values: Mapping[str, Any]) -> Iterator[ForeignReply]:
+    """MMMU's `total_val_output.json`: id -> what was answered."""
+    for position, (name, answer) in enumerate(values.items()):
+        if not isinstance(answer, str):
+            raise DataError(f"the answer to {name} is no text", path, position + 1)
+        yield ForeignReply(
+            file=path, number=position + 1, position=position, text=answer, names={"id": name}
+        )
+
+
+def _load_json(path: Path) -> list[dict[str, Any]] | dict[str, Any]:
     try:
         values = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
         raise DataError(f"not JSON ({error})", path) from None
     except OSError as error:
         raise DataError(f"it cannot be read ({error.strerror})", path) from None
+    if isinstance(values, dict) and values:
+        return values
     if not isinstance(values, list) or not all(isinstance(value, dict) for value in values):
         raise DataError(
             "neither VLMEvalKit's predictions nor MMMU's official output, which are lists of "
@@ -406,10 +468,49 @@ def _read_samples(path: Path) -> tuple[str, Iterator[ForeignReply]]:
     """The sample log of lm-eval or of lmms-eval."""
     with path.open("rb") as file:
         first = file.readline()
-    if first.startswith(b'{"key"'):
-        raise SpareError(f"{path} is ours; `spare score {path.parent}` judges its run again.")
-    harness = "lm-eval" if b'"prompt_hash"' in first else "lmms-eval"
-    return harness, _sample_lines(path)
+    # Both have kept hashes of prompts; only lm-eval keeps the arguments of its calls.
+    return "lm-eval" if b'"arguments"' in first else "lmms-eval", _sample_lines(path)
+
+
+def _own_log(path: Path) -> Path | None:
+    """The replies of a run of ours, if a path is one or its `replies.jsonl`."""
+    path = path / "replies.jsonl" if (path / "manifest.json").exists() else path
+    if path.name != "replies.jsonl" or not path.is_file():
+        return None
+    return path if next(runs.read_log(path), None) else None
+
+
+def _read_own(
+    path: Path, task: str, split: str, prompt: str
+) -> tuple[str, str, list[ForeignReply]]:
+    """Split, prompt and replies of one task in a run of ours: to each question the last one."""
+    found: dict[tuple[str, str], dict[str, ForeignReply]] = {}
+    for number, (_, line) in enumerate(runs.read_log(path), 1):
+        place = line["split"], line["prompt"]
+        asked_for = line["task"] == task and split in ("", place[0]) and prompt in ("", place[1])
+        if not asked_for or "error" in line:
+            continue
+        if "likelihoods" in line:
+            raise DataError("a written reply was expected, and not likelihoods", path, number)
+        replies = found.setdefault(place, {})
+        replies[line["id"]] = ForeignReply(
+            file=path,
+            number=number,
+            position=len(replies),
+            text=line["text"],
+            names={"id": line["id"]},
+            asked="\n".join(part for part in line["parts"] if isinstance(part, str)),
+            target=line["target"],
+        )
+    if not found:
+        raise SpareError(f"{path} has no replies to {' '.join((task, split, prompt)).strip()}.")
+    if len(found) > 1:
+        several = " and ".join(" ".join(place) for place in found)
+        raise SpareError(
+            f"{path} has replies to {task} by {several}; choose with --prompt, --split."
+        )
+    ((split, prompt), replies), *_ = found.items()
+    return split, prompt, list(replies.values())
 
 
 def _sample_lines(path: Path) -> Iterator[ForeignReply]:
@@ -419,7 +520,8 @@ def _sample_lines(path: Path) -> Iterator[ForeignReply]:
                 line = json.loads(data)
             except ValueError as error:
                 raise DataError(f"not JSON ({error})", path, number) from None
-            if not isinstance(line, dict) or not isinstance(line.get("doc_id"), int):
+            place = line.get("doc_id") if isinstance(line, dict) else None
+            if type(place) is not int or place < 0:
                 raise DataError("a sample log of lmms-eval or lm-eval was expected", path, number)
             text = _only(line.get("resps", line.get("filtered_resps")))
             if text is None:
@@ -429,7 +531,7 @@ def _sample_lines(path: Path) -> Iterator[ForeignReply]:
             yield ForeignReply(
                 file=path,
                 number=number,
-                position=line["doc_id"],
+                position=place,
                 text=text,
                 names=_sample_names(line),
                 asked=_asked(line),

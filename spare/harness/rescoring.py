@@ -68,6 +68,11 @@ def _one_per_place(run: Run, tasks: Sequence[str]) -> list[Score]:
             scored = ", ".join(dict.fromkeys(score.task for score in run.scores)) or "nothing"
             raise SpareError(f"{run.path} has no score of {name}; it has scored {scored}.")
     chosen = [score for score in places.values() if not tasks or score.task in tasks]
+    if not chosen and run.submissions and not run.unfinished:
+        raise SpareError(
+            f"{run.path} has nothing to judge: the answers to {', '.join(run.submissions)} are not "
+            "public, and its replies are written down to be handed in."
+        )
     if not chosen:
         raise SpareError(
             f"{run.path} has no scores yet; the same `spare eval` that began it finishes it."

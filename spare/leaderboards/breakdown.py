@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from spare.errors import SpareError
 from spare.harness.run import Run, Score
@@ -23,6 +23,7 @@ class Slice:
         values: the tags' values, in the order asked.
         relation_class: class of the spatial relation if all samples share one, else "".
         estimate: the task's breakdown metric over these samples.
+        beside: further metrics over them; empty if the tags split groups that those count.
         samples: how many there are; wrong: how much of them was not right (what is half right is
             half wrong).
         asked: how many were; unread, errors: of those.
@@ -32,6 +33,7 @@ class Slice:
     values: tuple[str, ...]
     relation_class: str
     estimate: Estimate
+    beside: Mapping[str, Estimate]
     samples: int
     wrong: float
     asked: int
@@ -60,9 +62,19 @@ def breakdown(run: Run, by: Sequence[str]) -> Iterator[Slice]:
             continue
         found = True
         parts = [_slice(score, values, judged) for values, judged in slices.items()]
-        yield from sorted(parts, key=lambda part: (-part.wrong, -part.samples, part.values))
+        whole = {name for name in parts[0].beside if _is_whole(score, name, parts)}
+        for part in sorted(parts, key=lambda part: (-part.wrong, -part.samples, part.values)):
+            beside = {name: figure for name, figure in part.beside.items() if name in whole}
+            yield replace(part, beside=beside)
     if not found:
         raise SpareError(_no_slices(run, by, known))
+
+
+def _is_whole(score: Score, name: str, parts: Sequence[Slice]) -> bool:
+    """Whether each unit that a metric counts lies in one part: then the parts hold as many as the
+    whole."""
+    count = sum(part.beside[name].n for part in parts if name in part.beside)
+    return name in score.metrics and count == score.metrics[name]["n"]
 
 
 def _tags(judged: Judged) -> Mapping[str, str]:
@@ -107,6 +119,7 @@ def _slice(score: Score, values: tuple[str, ...], judged: list[Judged]) -> Slice
     summarise = load_summary(score.task)
     metrics = {metric.name: metric for metric in summarise(judged, score.rules)}
     metric = metrics.get(score.breakdown, Metric(score.breakdown))
+    beside = () if score.task.startswith("custom:") else load_task(score.task).beside
     statuses = Counter(one.verdict.status for one in judged)
     classes = {
         one.tags.get("class") or RELATION_CLASS.get(one.tags.get("relation", ""), "")
@@ -117,6 +130,7 @@ def _slice(score: Score, values: tuple[str, ...], judged: list[Judged]) -> Slice
         values=values,
         relation_class=classes.pop() if len(classes) == 1 else "",
         estimate=estimate(metric),
+        beside={name: estimate(metrics[name]) for name in beside if metrics[name].strata},
         samples=len(judged),
         wrong=math.fsum(1 - one.verdict.score for one in judged if one.verdict.status != "skipped"),
         asked=len(judged) - statuses["skipped"],

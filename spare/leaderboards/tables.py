@@ -58,8 +58,9 @@ def print_breakdown(run: Run, by: Sequence[str], shuffled: Run | None = None) ->
     for title, parts in scores.items():
         with_class = _classes_say_something(parts, by)
         grid = table(*by, *(["class"] if with_class else []), title=title)
-        names = ("value", "95 % interval", "n", "wrong", "unread", "errors")
-        for name in (*names[:2], *(["shuffled"] if shuffled else []), *names[2:]):
+        beside = list(dict.fromkeys(name for part in parts for name in part.beside))
+        more = [*beside, *(["shuffled"] if shuffled else [])]
+        for name in ("value", "95 % interval", *more, "n", "wrong", "unread", "errors"):
             _add_numbers(grid, name)
         for part in parts:
             figure = part.estimate
@@ -69,6 +70,10 @@ def print_breakdown(run: Run, by: Sequence[str], shuffled: Run | None = None) ->
                 *([part.relation_class] if with_class else []),
                 number(figure.value),
                 _interval({"low": figure.low, "high": figure.high}),
+                *(
+                    number(part.beside[name].value if name in part.beside else None)
+                    for name in beside
+                ),
                 *([number(without.get(_of(part)))] if shuffled else []),
                 f"{figure.n:,}",
                 f"{part.wrong:,.1f}".removesuffix(".0"),
@@ -77,7 +82,12 @@ def print_breakdown(run: Run, by: Sequence[str], shuffled: Run | None = None) ->
             )
         print_table(grid)
     shown = [parts[0].score for parts in scores.values()]
-    print_lines(_legend((score, [score.breakdown]) for score in shown))
+    print_lines(
+        _legend(
+            (parts[0].score, [parts[0].score.breakdown, *parts[0].beside])
+            for parts in scores.values()
+        )
+    )
     left_out = dict.fromkeys(score.task for score in run.scores if score not in shown)
     if left_out:
         which = " and ".join(by)

@@ -384,13 +384,15 @@ def read_table(
                     elif text and index:
                         if name not in shared:
                             shared[name] = _picture_cells(path, name, delimiter, index)
-                        if text not in shared[name]:
+                        # pandas makes floats of a column of numbers that has a gap
+                        key = text if text in shared[name] else f"{text}.0"
+                        if key not in shared[name]:
                             raise row.error(
                                 f"{name} {text!r} is neither a picture nor the {index} of a row "
                                 "with one",
                                 _TORN,
                             )
-                        row = _with_cell(row, name, shared[name][text])
+                        row = _with_cell(row, name, shared[name][key])
                 yield row
         except UnicodeDecodeError as error:
             if own:

@@ -437,6 +437,7 @@ def _task(full: bool, name: str, about: str) -> Task:
         chance=_chance(full),
         headline="aAcc",
         breakdown="aAcc",
+        beside=("fAcc", "qAcc"),
         prompts=FULL_PROMPTS if full else PROMPTS,
         rules=RULES,
         locate=partial(_locate, full),

@@ -398,6 +398,7 @@ def _task(name: str) -> Task:
         chance={},
         headline="circular",
         breakdown="circular",
+        beside=("vanilla",),
         prompts={
             "spare": _prompt(
                 "spare", "Hint, question, options, and a call for the letter.", "spare", 16

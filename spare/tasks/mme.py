@@ -415,6 +415,7 @@ TASKS = (
         chance=CHANCE,
         headline="perception",
         breakdown="accuracy",
+        beside=("accuracy_plus",),
         prompts={
             "official": _prompt("official", 'The stored question: "... yes or no."', 128),
             "lmms-eval": _prompt("lmms-eval", 'Its end replaced: "... single word or phrase."', 16),

@@ -388,6 +388,7 @@ def _task(name: str, about: str, source: Source, single: bool) -> Task:
         chance=_chance(single),
         headline="vanilla" if single else "circular",
         breakdown="vanilla" if single else "circular",
+        beside=() if single else ("vanilla",),
         prompts={
             "spare": _prompt(
                 "spare", "The question, its options, and a call for the letter.", "spare", 16

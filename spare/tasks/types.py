@@ -293,6 +293,7 @@ class Task:
         chance: headline figure of a uniform random guesser, per metric, in the metric's own unit.
         headline: the metric that stands for the task in a table.
         breakdown: the metric shown per relation and the like (it must make sense on a subset).
+        beside: metrics that are shown beside it where no group is split (pairs per sub-task).
         prompts, rules: by name; the first prompt is the default.
         locate: (data folder, split) -> Files. Raises DataError naming every place it looked in.
         read: (files, split, prompt) -> samples, lazily, in file order. Raises DataError with file
@@ -324,6 +325,7 @@ class Task:
     summarise: Callable[[Iterable[Judged], str], list[Metric]]
     all_or_nothing: bool = False
     submission: Submission | None = None
+    beside: tuple[str, ...] = ()
     figures: Mapping[str, str] = field(default_factory=dict)
 
     def prompt(self, name: str = "") -> Prompt:
