@@ -321,3 +321,14 @@ def _parquet_column(path: Path, state: tuple[int, ...], row_group: int, column: 
             return file.read_row_group(row_group, columns=[column]).column(0)
     except pyarrow.ArrowException as error:
         raise ValueError(_said(error)) from None
+
+
+def perceptual_hash(image: PIL.Image.Image) -> str:
+    """64 bits that copies of a picture share however they were scaled or saved, as 16 hex digits:
+    is each of 8 x 8 places brighter than the one to its right? (difference hash, Krawetz 2013)"""
+    import PIL.Image
+
+    small = image.convert("L").resize((9, 8), PIL.Image.Resampling.LANCZOS)
+    grey = small.tobytes()
+    bits = (grey[9 * y + x] > grey[9 * y + x + 1] for y in range(8) for x in range(8))
+    return f"{sum(bit << place for place, bit in enumerate(bits)):016x}"

@@ -337,3 +337,13 @@ def test_verdicts_that_are_lost_are_no_pass(
     file.write_bytes(b"".join(file.read_bytes().splitlines(keepends=True)[:-5]))
     assert main(["compare", str(runs / "base"), str(run)]) == 2
     assert "has 235 verdicts on vsr_zeroshot, and 240 were scored" in capsys.readouterr().err
+
+
+def test_replies_that_are_lost_are_no_pass(
+    runs: Path, run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What a verdict was on cannot be checked without its reply."""
+    path = run / "replies.jsonl"
+    path.write_bytes(b"")
+    assert main(["compare", str(runs / "base"), str(run)]) == 2
+    assert "has lost the reply to" in capsys.readouterr().err

@@ -9,6 +9,7 @@ import json
 import math
 import shutil
 import subprocess
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ import spare
 from spare.cli import main
 from spare.demo.checkpoint import build_checkpoint
 from spare.demo.world import write_world
+from spare.errors import SpareError
 from spare.harness.run import FORMAT, Score
 from spare.leaderboards.grids import Column, Grid, written
 from spare.leaderboards.leaderboard import grids, headings, leaderboard
@@ -445,3 +447,78 @@ def test_a_suite_that_is_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert "There is no suite 'spatail'; there are spatial" in capsys.readouterr().err
     assert main(["leaderboard", run, "--suite", "general"]) == 2
     assert "None of the runs has a score of a task of the suite general" in capsys.readouterr().err
+
+
+def test_a_base_that_is_not_there_is_a_sentence(tmp_path: Path) -> None:
+    run = write_run(tmp_path, "one", DEMO)
+    with pytest.raises(SpareError, match="nowhere is not a run"):
+        leaderboard([run], base=tmp_path / "nowhere")
+    other = write_run(tmp_path, "other", {"mme": (1500.0, 30.0)})
+    with pytest.raises(SpareError, match="nothing to subtract"):
+        leaderboard([run], suite="demo", base=other)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ({"data": "d", "seed": 1}, {"data": "d", "seed": 1}),  # a copy
+        ({"seed": 1}, {"seed": 2}),  # nothing says that they are of one recipe
+        ({"data": "d", "seed": 1}, {"data": "e", "seed": 2}),
+    ],
+)
+def test_what_is_no_second_seed_is_not_folded(
+    tmp_path: Path, first: dict[str, Any], second: dict[str, Any]
+) -> None:
+    board = leaderboard(
+        [
+            write_run(tmp_path, "one", DEMO, lineage=first),
+            write_run(tmp_path, "two", DEMO, lineage=second),
+        ]
+    )
+    assert sorted(row.name for row in board.rows) == ["one", "two"]
+
+
+def test_a_run_of_shuffled_pictures_is_no_seed(tmp_path: Path) -> None:
+    lineage = {"data": "d", "seed": 1}
+    real = write_run(tmp_path, "real", DEMO, lineage=lineage)
+    blind = write_run(tmp_path, "blind", DEMO, lineage=lineage | {"seed": 2})
+    manifest = json.loads((blind / "manifest.json").read_text())
+    manifest["model"]["pictures"] = "of other questions, seed 0"
+    (blind / "manifest.json").write_text(json.dumps(manifest))
+    assert len(leaderboard([real, blind]).rows) == 2
+
+
+def test_differences_to_one_of_several_seeds_say_so(tmp_path: Path) -> None:
+    seeds = [
+        write_run(tmp_path, f"seed {n}", better(n), lineage={"data": "d", "seed": n})
+        for n in range(3)
+    ]
+    board = leaderboard([*seeds, write_run(tmp_path, "new", better(9.0))], base=seeds[0])
+    assert any("to the mean of" in note and "one of" in note for note in board.notes)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda text: text.replace('"value": 50.0', '"value": NaN', 1),
+        lambda text: text.replace('"value": 50.0', '"value": "50"', 1),
+        lambda text: text.replace('"n": 100', '"n": "many"', 1),
+    ],
+)
+def test_figures_that_are_none_are_damage(tmp_path: Path, damage: Callable[[str], str]) -> None:
+    good, bad = write_run(tmp_path, "good", DEMO), write_run(tmp_path, "bad", DEMO)
+    path = bad / "scores.json"
+    path.write_text(damage(path.read_text()))
+    board = leaderboard([good, bad])
+    assert [row.name for row in board.rows] == ["good"]
+    assert any("scores.json is damaged" in problem for problem in board.problems)
+
+
+@pytest.mark.parametrize("change", [{"calls": "none"}, {"lineage": "base"}, {"model": []}])
+def test_a_damaged_manifest_is_a_sentence(tmp_path: Path, change: dict[str, Any]) -> None:
+    good, bad = write_run(tmp_path, "good", DEMO), write_run(tmp_path, "bad", DEMO)
+    path = bad / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    board = leaderboard([good, bad])
+    assert [row.name for row in board.rows] == ["good"]
+    assert any("manifest.json is damaged" in problem for problem in board.problems)

@@ -70,7 +70,9 @@ def test_tags_that_no_task_has_together_are_said_task_by_task(tmp_path: Path) ->
         (tmp_path / f"{name}.jsonl").write_text(json.dumps(row))
     names = [f"custom:{tmp_path / name}.jsonl" for name in ("one", "two")]
     run = spare.evaluate("random", names, data=tmp_path, out=tmp_path / "run")
-    problem = "all of the tags room, light: custom:one has kind, room; custom:two has kind, light"
+    problem = (
+        "all of the tags room, light:\n  custom:one has kind, room\n  custom:two has kind, light"
+    )
     with pytest.raises(spare.SpareError, match=problem):
         list(breakdown(run, ["room", "light"]))
 

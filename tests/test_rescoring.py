@@ -249,3 +249,19 @@ def test_unread_replies_are_shown_by_status_with_the_reply(
     assert found == {name: count for name, count in statuses.items() if name != "ok"}
     replies = {line["id"]: line["text"] for line in run.replies()}
     assert all(replies[row["id"]] == row["reply"] for row in rows)
+
+
+def test_a_users_own_questions_are_judged_again(tmp_path: Path) -> None:
+    import PIL.Image
+
+    PIL.Image.new("RGB", (40, 40)).save(tmp_path / "a.png")
+    row = {"image": "a.png", "question": "Is it black?", "options": ["yes", "no"]}
+    row["answer"] = "yes"
+    (tmp_path / "own.jsonl").write_text(json.dumps({"id": "1", **row}) + "\n")
+    run = evaluate(
+        "random", f"custom:{tmp_path / 'own.jsonl'}", data=tmp_path, out=tmp_path / "run"
+    )
+    again = rescore(tmp_path / "run")
+    first = {score.rules: score.metrics for score in again.scores}
+    assert first[run.scores[0].rules] == run.scores[0].metrics
+    assert len(first) > 1

@@ -25,10 +25,12 @@ VERBS = {
     "leaderboard": "many runs side by side",
     "compare": "is the retrained model better, worse, or merely luckier? With an exit code",
     "report": "many runs as a static site",
+    "captions": "read hyper-detailed captions, to make training data of",
+    "generate": "make spatial question-answer pairs of captions, and filter them",
     "demo": "the whole thing offline, on rendered scenes and a tiny model",
 }
 
-GO_ON = ("prepare", "eval", "demo")
+GO_ON = ("prepare", "eval", "images", "generate", "demo")
 """Verbs that go on where they were stopped."""
 
 

@@ -55,6 +55,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     run = load_run(arguments.run)
     shuffled = load_run(arguments.shuffled) if arguments.shuffled else None
+    if shuffled:
+        _require_shuffled(shuffled, run)
     by = [tag.strip() for tag in arguments.by.split(",") if tag.strip()]
     if by and arguments.unread:
         raise SpareError("--by and --unread are two different things to show; choose one.")
@@ -81,6 +83,19 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.weights:
         write_weights(run, found, Path(arguments.weights))
     return 0
+
+
+def _require_shuffled(shuffled: Run, run: Run) -> None:
+    """Raises SpareError unless one is a run of the other's model on other questions' pictures."""
+    model = dict(shuffled.manifest["model"])
+    if "pictures" not in model:
+        raise SpareError(
+            f"{shuffled.path} is no run of shuffled pictures: `spare eval --model shuffled:MODEL "
+            "...` makes one."
+        )
+    del model["pictures"]
+    if model != run.manifest["model"]:
+        raise SpareError(f"{shuffled.path} is of another model than {run.path}.")
 
 
 NAMED = ("task", "version", "split", "layout", "prompt", "rules")

@@ -13,7 +13,8 @@ from typing import Any, Literal, get_args
 from spare.harness.models.loading import quiet
 from spare.harness.models.torchvision_repair import repair_torchvision
 
-Family = Literal["llava", "qwen2_vl", "qwen2_5_vl"]
+Family = Literal["llava", "qwen2_vl", "qwen2_5_vl", "qwen2"]
+"""Architectures; the last one reads text only."""
 
 HEAD = 32
 """Width of an attention head; other engines support 32 but nothing smaller."""
@@ -85,7 +86,8 @@ def build_checkpoint(
         seed: of the weights. The global random state of torch is left as it was.
 
     Returns:
-        `folder`, which `AutoModelForImageTextToText` and `AutoProcessor` can load.
+        `folder`, which `AutoModelForImageTextToText` and `AutoProcessor` can load; of a language
+        model `AutoModelForCausalLM` and `AutoTokenizer`.
     """
     if family not in get_args(Family):
         raise ValueError(f"family {family!r} is none of {', '.join(get_args(Family))}")
@@ -93,7 +95,7 @@ def build_checkpoint(
     import torch
 
     tokenizer = _tokenizer(sentences, vocabulary)
-    build = _llava if family == "llava" else _qwen
+    build = {"llava": _llava, "qwen2": _language}.get(family, _qwen)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model, processor = build(family, tokenizer, hidden, layers, patch, side)
@@ -192,6 +194,16 @@ def _llava(
         chat_template=_TEMPLATE.replace("PICTURE", "<image>"),
     )
     return model, processor
+
+
+def _language(
+    family: Family, tokenizer: Any, hidden: int, layers: int, patch: int, side: int
+) -> tuple[Any, Any]:
+    from transformers import Qwen2Config, Qwen2ForCausalLM
+
+    config = Qwen2Config(**_text_shape(tokenizer, hidden, layers), tie_word_embeddings=False)
+    tokenizer.chat_template = _TEMPLATE.replace("PICTURE", "")
+    return Qwen2ForCausalLM(config), tokenizer
 
 
 def _qwen(

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from spare.errors import SpareError, counted
 from spare.harness.pairing import Difference, adjusted, paired_difference
-from spare.harness.run import PLACE, Run, Score, judged_from_line, load_run
+from spare.harness.run import PLACE, Run, Score, judged_from_line, load_run, lost
 from spare.tasks import load_summary
 from spare.tasks.types import Judged, Metric
 
@@ -146,8 +146,8 @@ def compare(
     slices: list[Change] = []
     flips: dict[tuple[str, ...], Sequence[Flip]] = {}
     for old_score, new_score in pairs:
-        old, old_keys = _judged(one, old_score)
-        now, new_keys = _judged(other, new_score)
+        old, old_keys = _judged(one, old_score, questions[0])
+        now, new_keys = _judged(other, new_score, questions[1])
         problem = _mismatch(old, now) or _other_questions(old_keys, new_keys, questions)
         if problem:
             refusals.append(f"{_called(new_score)}: {problem}")
@@ -255,7 +255,7 @@ def _questions(run: Run) -> dict[str, tuple[int, int]]:
     for line in run.replies():
         parts = line.get("parts", ())
         text = [part if isinstance(part, str) else "" for part in parts]
-        pictures = [part["picture"] for part in parts if not isinstance(part, str)]
+        pictures = [part.get("picture", "") for part in parts if not isinstance(part, str)]
         options = list(line["options"].items()) if line.get("rank") else []
         found[line["key"]] = (_hashed([text, options]), _hashed(pictures))
     return found
@@ -266,10 +266,15 @@ def _hashed(value: Any) -> int:
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest())
 
 
-def _judged(run: Run, score: Score) -> tuple[dict[str, Judged], dict[str, str]]:
-    """Sample id -> what became of it, and its reply's key."""
+def _judged(
+    run: Run, score: Score, questions: Mapping[str, tuple[int, int]]
+) -> tuple[dict[str, Judged], dict[str, str]]:
+    """Sample id -> what became of it, and its reply's key. Raises DamagedError if a reply has been
+    lost: what it was to cannot be checked any more."""
     judged, keys = {}, {}
     for line in run.verdict_lines(score):
+        if line["key"] and line["key"] not in questions:
+            raise lost(run.path / "replies.jsonl", line)
         judged[line["id"]] = judged_from_line(line)
         keys[line["id"]] = line["key"]
     return judged, keys

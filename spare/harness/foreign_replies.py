@@ -111,6 +111,11 @@ def score_replies(
         disk.write_json(Path(out) / "manifest.json", manifest)
         with contextlib.closing(runs.ReplyLog(Path(out) / "replies.jsonl")) as log:
             on_event(f"{chosen.name}: {counted(len(matched), 'reply')} of {harness}")
+            if not any(reply.asked or reply.target for reply in found):
+                on_event(
+                    "The file has neither questions nor right answers: that these are replies to "
+                    f"{chosen.name} and to no other benchmark, nothing but their ids can tell."
+                )
             for number, sample in enumerate(evaluation.samples()):
                 key, digests, _ = evaluation.key(sample)
                 evaluation.keys[number] = key
@@ -154,7 +159,8 @@ def match(replies: Sequence[ForeignReply], evaluation: Evaluation) -> dict[str, 
             replies[0].file,
             remedy="A part of a benchmark has no score; let the harness finish.",
         )
-    extra = [name for name in matched if name not in set(ids)]
+    known = set(ids)
+    extra = [name for name in matched if name not in known]
     if extra:
         raise matched[extra[0]].error(
             f"{len(extra):,} replies are to questions that {evaluation.task.name} does not have, "

@@ -88,7 +88,7 @@ def _rescore(
     log: runs.ReplyLog,
     on_event: Callable[[Event], None],
 ) -> None:
-    task = load_task(score.task)
+    task = load_task(_name_of(run, score))
     check_version(score, task)
     prompt = task.prompt(score.prompt)
     place = dict(zip(runs.PLACE, score.place, strict=True))
@@ -127,6 +127,15 @@ def _rescore(
     write_scores(run.path, [asdict(one) for one in rows])
 
 
+def _name_of(run: Run, score: Score) -> str:
+    """What loads a score's task: a custom one by the file that was asked."""
+    if not score.task.startswith("custom:"):
+        return score.task
+    entries = [one for one in run.manifest["evaluations"] if one["task"] == score.task]
+    files = [file for one in entries for file in one.get("annotations", {})]
+    return f"custom:{files[-1]}" if files else score.task
+
+
 def _judge_name(judge: Model) -> str:
     """A judge's name for a person, and of its weights for certain."""
     name = judge.facts.get("model") or judge.identity.get("engine", "model")
@@ -145,14 +154,8 @@ def check_version(score: Score, task: Task) -> None:
 def _replies(run: Run, score: Score, log: runs.ReplyLog) -> Iterator[Saved]:
     """Samples and their replies in the benchmark's order."""
     for line in run.verdict_lines(score):
-        key = line["key"]
-        asked = log.line(key) if key else {}
-        if key and not asked:
-            raise SpareError(
-                f"{run.path / 'replies.jsonl'} has lost the reply to {line['id']} of {score.task}; "
-                "run the same `spare eval` again, which asks for it."
-            )
-        yield Saved(sample_of(line, asked), runs.reply_of(asked) if asked else None, key)
+        asked = log.behind(line)
+        yield Saved(sample_of(line, asked), runs.reply_of(asked) if asked else None, line["key"])
 
 
 def sample_of(verdict: Mapping[str, Any], asked: Mapping[str, Any]) -> Sample:
@@ -217,7 +220,7 @@ def differences(run: Run, tasks: Sequence[str] = ()) -> Iterator[Difference]:
                     for score, line in zip(scores, lines, strict=True)
                 }
                 first = lines[0]
-                reply = runs.reply_of(log.line(first["key"]))
+                reply = runs.reply_of(log.behind(first))
                 yield Difference(task, prompt, first["id"], first["target"], said(reply), readings)
 
 

@@ -18,6 +18,7 @@ import bisect
 import errno
 import hashlib
 import json
+import math
 import os
 from array import array
 from collections import Counter
@@ -188,14 +189,30 @@ def load_run(path: str | Path) -> Run:
     scores: list[Score] = []
     if scores_path.exists():
         try:
-            scores = [Score(**row) for row in read_json(scores_path)["scores"]]
-        except (DamagedError, KeyError, TypeError):
+            scores = [_score(row) for row in read_json(scores_path)["scores"]]
+        except (DamagedError, KeyError, TypeError, AttributeError):
             raise SpareError(
                 f"{scores_path} is damaged or of another version of spare; delete it and run the "
                 "same `spare eval` again: the replies are kept apart, and no question is asked "
                 "again."
             ) from None
     return Run(path, manifest, scores)
+
+
+def _score(row: Mapping[str, Any]) -> Score:
+    """A row of `scores.json`. Raises TypeError or KeyError if it cannot be one of ours."""
+    score = Score(**row)
+    for figure in score.metrics.values():
+        for name in ("value", "stderr", "low", "high"):
+            number = figure[name]
+            if number is not None and not math.isfinite(number):
+                raise TypeError(f"{name} is {number}")
+        counts = (figure["n"], figure["clusters"])
+        if not all(isinstance(count, int) for count in counts):
+            raise TypeError("n is no count")
+    if not all(isinstance(count, int) for count in (score.samples, *score.statuses.values())):
+        raise TypeError("samples is no count")
+    return score
 
 
 def load_manifest(path: Path) -> dict[str, Any]:
@@ -220,11 +237,16 @@ def load_manifest(path: Path) -> dict[str, Any]:
             "evaluate again."
         )
     entries = manifest.get("evaluations")
-    if not found or not isinstance(manifest.get("model"), dict) or not isinstance(entries, list):
+    shapes = {"model": dict, "evaluations": list, "calls": list, "lineage": dict}
+    odd = [
+        name for name, kind in shapes.items() if not isinstance(manifest.get(name, kind()), kind)
+    ]
+    if not found or "model" not in manifest or entries is None or odd:
         raise SpareError(
             f"{manifest_path} is damaged, and without it nobody knows whose replies these are; "
             "choose another --out."
         )
+    manifest.setdefault("calls", [])
     return manifest
 
 
@@ -450,6 +472,14 @@ class ReplyLog:
         line: dict[str, Any] = parse(data.partition(b"\n")[0])
         return line
 
+    def behind(self, verdict: Mapping[str, Any]) -> dict[str, Any]:
+        """The line that a verdict is on; empty if its sample was not asked. Raises DamagedError if
+        it has been lost."""
+        line = self.line(verdict["key"]) if verdict["key"] else {}
+        if verdict["key"] and not line:
+            raise lost(self.path, verdict)
+        return line
+
     def append(self, line: Mapping[str, Any]) -> None:
         """Write one line. A full disk raises SpareError; what was written before stays."""
         data = dump(line)
@@ -466,6 +496,14 @@ class ReplyLog:
         """Close the file; every line is in the system's hands already."""
         self._file.close()
         self._reader.close()
+
+
+def lost(path: Path, verdict: Mapping[str, Any]) -> DamagedError:
+    """The error for a verdict whose reply is not in `path` any more."""
+    return DamagedError(
+        f"{path} has lost the reply to {verdict['id']} of {verdict['task']}; run the same `spare "
+        "eval` again, which asks for it."
+    )
 
 
 def _drop_torn_end(path: Path) -> None:
@@ -499,7 +537,9 @@ def read_log(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                 line = parse(data) if data.endswith(b"\n") else None
             except ValueError:
                 line = None
-            if isinstance(line, dict) and isinstance(line.get("key"), str):
+            if not isinstance(line, dict):
+                line = {}
+            if isinstance(line.get("key"), str) and isinstance(line.get("text", ""), str):
                 yield offset, line
             offset += len(data)
 

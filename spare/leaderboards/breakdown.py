@@ -101,8 +101,8 @@ def _no_slices(run: Run, by: Sequence[str], known: Mapping[str, set[str]]) -> st
             f"No sample of {run.path} has the tag {' or '.join(missing)}; "
             f"there are {', '.join(sorted(every)) or 'no tags'}."
         )
-    tasks = "; ".join(f"{task} has {', '.join(sorted(tags))}" for task, tags in known.items())
-    return f"No task of {run.path} has all of the tags {', '.join(by)}: {tasks}."
+    tasks = [f"{task} has {', '.join(sorted(tags)) or 'none'}" for task, tags in known.items()]
+    return "\n  ".join([f"No task of {run.path} has all of the tags {', '.join(by)}:", *tasks])
 
 
 def _check_version(score: Score) -> None:
@@ -130,7 +130,11 @@ def _slice(score: Score, values: tuple[str, ...], judged: list[Judged]) -> Slice
         values=values,
         relation_class=classes.pop() if len(classes) == 1 else "",
         estimate=estimate(metric),
-        beside={name: estimate(metrics[name]) for name in beside if metrics[name].strata},
+        beside={
+            name: estimate(metrics[name])
+            for name in beside
+            if name in metrics and metrics[name].strata
+        },
         samples=len(judged),
         wrong=math.fsum(1 - one.verdict.score for one in judged if one.verdict.status != "skipped"),
         asked=len(judged) - statuses["skipped"],

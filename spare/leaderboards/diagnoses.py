@@ -91,13 +91,15 @@ def _diagnose(score: Score, verdicts: Iterable[Mapping[str, Any]], log: ReplyLog
         if relation := relation_of(verdict["tags"]):
             found.samples[relation] += 1
             found.wrong[relation] += 1 - verdict["score"]
-        if verdict["status"] != "ok" or verdict.get("answers"):
+        if verdict["status"] != "ok":
             continue
         # Options to be ranked are shown without their labels, so their order is no bias.
-        line = log.line(verdict["key"])
+        line = log.behind(verdict)
         options: Mapping[str, str] = line.get("options") or {}
         said, target = verdict["parsed"], verdict["target"]
-        labels = options or (said in YES_NO and target in YES_NO)
+        # People's own words may happen to be "yes" (TextVQA); they are no labels.
+        words = not verdict.get("answers") and said in YES_NO and target in YES_NO
+        labels = options or words
         if not labels or (options and said not in options):
             continue
         if not line.get("rank"):

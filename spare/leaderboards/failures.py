@@ -78,7 +78,7 @@ def view(
     with contextlib.closing(ReplyLog(run.path / "replies.jsonl")) as log:
         for verdict in run.verdict_lines(score):
             if verdict["id"] in chosen:
-                asked = log.line(verdict["key"]) if verdict["key"] else {}
+                asked = log.behind(verdict)
                 yield _viewed(verdict, asked, pictures.get(verdict["id"], ()))
 
 

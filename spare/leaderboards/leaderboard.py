@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from spare.errors import SpareError, counted
+from spare.harness.comparison import OWN
 from spare.harness.run import Run, Score, load_run
 from spare.leaderboards.collection import load_runs, model_name
 from spare.leaderboards.grids import Column, Grid
@@ -141,6 +142,9 @@ def leaderboard(
     if base and Path(base) not in paths:
         paths.insert(0, Path(base))
     found, problems = load_runs(paths)
+    if base and Path(base) not in {run.path for run in found}:
+        about = [problem for problem in problems if str(base) in problem]
+        raise SpareError(" ".join(about) or f"{base} has no scores to compare with.")
     of_runs = [(run, dict(_figures(run, suite))) for run in found]
     kinds = _columns(of_runs, suite)
     if not kinds:
@@ -153,7 +157,7 @@ def leaderboard(
     averaged = _averaged(kinds, suite, notes)
     rows = [replace(row, average=_average(row, averaged)) for row in rows]
     if base:
-        rows = _deltas(rows, str(Path(base)))
+        rows = _deltas(rows, str(Path(base)), notes)
     ordered = _ranked(rows, kinds, averaged)
     notes += _notes(ordered, kinds, averaged, suite)
     return Leaderboard(
@@ -280,17 +284,27 @@ def _lineage(run: Run) -> str:
 
 
 def _seeds(rows: Sequence[Row], runs: Mapping[str, Run], notes: list[str]) -> list[Row]:
-    """Runs of one recipe that differ in their seed alone, as one row: mean and deviation."""
+    """Runs of one recipe that differ in their seed alone, as one row: mean and deviation.
+
+    They must name their recipe or data, and be of models that differ in their weights alone; a
+    seed that is there twice (a run that was copied) is no second draw.
+    """
     groups: dict[str, list[Row]] = {}
+    seeds: dict[str, list[object]] = {}
     for row in rows:
-        lineage = dict(runs[row.runs[0]].manifest.get("lineage") or {})
+        manifest = runs[row.runs[0]].manifest
+        lineage = dict(manifest.get("lineage") or {})
         seed = lineage.pop("seed", None)
-        key = row.runs[0] if seed is None else json.dumps(lineage, sort_keys=True)
+        model = {name: value for name, value in manifest["model"].items() if name not in OWN}
+        recipe = json.dumps([lineage, model], sort_keys=True)
+        key = row.runs[0] if seed is None or not lineage else recipe
         groups.setdefault(key, []).append(row)
+        seeds.setdefault(key, []).append(seed)
     folded = []
-    for group in groups.values():
-        if len(group) == 1:
-            folded.append(group[0])
+    for key, group in groups.items():
+        drawn = seeds[key]
+        if len(group) == 1 or any(drawn.count(seed) > 1 for seed in drawn):
+            folded += group
             continue
         name = f"{group[0].lineage or group[0].name} ({len(group)} seeds)"
         cells = zip(*(row.cells for row in group), strict=True)
@@ -411,8 +425,12 @@ def _average(row: Row, averaged: Sequence[int]) -> Cell | None:
     return Cell(value, value - WIDEST * stderr, value + WIDEST * stderr, stderr)
 
 
-def _deltas(rows: Sequence[Row], base: str) -> list[Row]:
-    reference = next(row for row in rows if base in row.runs)
+def _deltas(rows: Sequence[Row], base: str, notes: list[str]) -> list[Row]:
+    reference = next((row for row in rows if base in row.runs), None)
+    if reference is None:
+        raise SpareError(f"{base} has no score of what is shown, so there is nothing to subtract.")
+    if len(reference.runs) > 1:
+        notes.append(f"Differences are to the mean of {reference.name}, which {base} is one of.")
 
     def against(cell: Cell | None, other: Cell | None) -> Cell | None:
         if cell is None or other is None:

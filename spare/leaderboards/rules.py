@@ -28,19 +28,18 @@ def print_rules(run: Run, tasks: Sequence[str] = (), title: str = "") -> None:
     scores = [score for score in run.scores if not tasks or score.task in tasks]
     names = list(dict.fromkeys(score.rules for score in scores))
     title = f"{title or run.path}: the headline under each rule set, and the share unread"
-    grid = _table(names, "task (prompt), figure", title=title)
+    grid = _table(names, "task (prompt): figure", title=title)
     for _, group in itertools.groupby(scores, key=lambda score: score.place):
         by_rules = {score.rules: score for score in group}
         first = next(iter(by_rules.values()))
-        cells = []
+        figures, unread = [], []
         for name in names:
             score = by_rules.get(name)
-            if score is None:
-                cells.append("")
-                continue
-            value = score.metrics.get(score.headline, {}).get("value", math.nan)
-            cells.append(f"{number(value)}\n{share(score.unread, score.asked)}")
-        add_row(grid, f"{first.task} ({first.prompt})\n{first.headline}", *cells)
+            value = score.metrics.get(score.headline, {}).get("value", math.nan) if score else 0
+            figures.append(number(value) if score else "")
+            unread.append(share(score.unread, score.asked) if score else "")
+        add_row(grid, f"{first.task} ({first.prompt}): {first.headline}", *figures)
+        add_row(grid, "  unread", *unread)
     print_table(grid)
     judges = {f"{score.rules}: decided by {score.judge}" for score in scores if score.judge}
     print("\n".join(sorted(judges)), end="\n" if judges else "")

@@ -156,7 +156,7 @@ def _run(site: _Site, run: Run, name: str, page: str, compared: str) -> None:
         browser = f"samples/{_slug(name)}-{_slug(score.task)}-{_slug(score.prompt)}-{score.rules}"
         pages = _samples(site, run, score, name, browser)
         slices = _slices(run, score)
-        chart, shown = "", [part for part in slices if part.estimate.low is not None]
+        chart, shown = "", [part for part in slices if not math.isnan(part.estimate.value)]
         if len(shown) > 1:
             chart = f"charts/{_slug(name)}-{_slug(heading(score))}.svg"
             figures = [part.estimate for part in shown]
@@ -167,7 +167,7 @@ def _run(site: _Site, run: Run, name: str, page: str, compared: str) -> None:
                     [one.value for one in figures],
                     [one.low if one.low is not None else one.value for one in figures],
                     [one.high if one.high is not None else one.value for one in figures],
-                    f"{score.breakdown}, 95 % interval",
+                    f"{score.breakdown}, 95 % interval (over one picture: none)",
                 ),
             )
             heat = site.heat.setdefault(f"{heading(score)}: {score.breakdown}", {})

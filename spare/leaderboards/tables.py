@@ -59,7 +59,7 @@ def print_breakdown(run: Run, by: Sequence[str], shuffled: Run | None = None) ->
         with_class = _classes_say_something(parts, by)
         grid = table(*by, *(["class"] if with_class else []), title=title)
         beside = list(dict.fromkeys(name for part in parts for name in part.beside))
-        more = [*beside, *(["shuffled"] if shuffled else [])]
+        more = [*(name.replace("_", " ") for name in beside), *(["shuffled"] if shuffled else [])]
         for name in ("value", "95 % interval", *more, "n", "wrong", "unread", "errors"):
             _add_numbers(grid, name)
         for part in parts:

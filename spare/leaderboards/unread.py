@@ -45,7 +45,7 @@ def unread(run: Run) -> Iterator[Unread]:
                     continue
                 for line in run.verdict_lines(score):
                     if line["status"] == status:
-                        reply = reply_of(log.line(line["key"]))
+                        reply = reply_of(log.behind(line))
                         yield Unread(
                             score, status, line["id"], line["target"], said(reply), reply.finish
                         )

@@ -10,8 +10,9 @@ Layouts   MMMU/MMMU and its copy on ModelScope; lmms-lab/MMMU and HuggingFaceM4/
           (mm-eval, zli12321, UQ4VLM) are refused: they lack questions, pictures or options.
 Official  Micro average over all questions, and over those of the six disciplines. Options as
           "(A) ...", and a call for the letter or for a word or phrase. A reply in which the reader
-          finds no letter gets an option drawn at random: Python's generator, seed 42, subjects in
-          alphabetical order. An open question is right if a part of the reply holds the answer.
+          finds no letter gets an option drawn at random: Python's generator, seed 42, in the order
+          of the files (the authors take subjects by the alphabet). An open question is
+          right if a part of the reply holds the answer.
 Ours      That is the default, prompt and rules `official`, because papers that report MMMU report
           this figure: `overall`. `overall_without_guesses` counts the drawn options as wrong; the
           two differ where a model answers in prose (48 draws for Qwen-VL's replies, 2 for
@@ -315,6 +316,7 @@ def _task(name: str, split: str, about: str) -> Task:
         chance=_chance(split),
         headline="overall",
         breakdown="overall",
+        beside=("overall_without_guesses",),
         prompts={
             "official": _prompt(
                 "official", "(A) ..., and a call for the letter, or for a word or phrase.", 128

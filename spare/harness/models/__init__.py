@@ -43,6 +43,7 @@ class Options:
         trust_remote_code: run Python code that comes with the checkpoint.
         share: let questions about one picture share its computation. Off only to prove that it
             changes nothing.
+        language: nothing that is asked has a picture, so a language model will do.
     """
 
     adapter: str = ""
@@ -54,6 +55,7 @@ class Options:
     seed: int = 0
     trust_remote_code: bool = False
     share: bool = True
+    language: bool = False
 
 
 def load_model(
@@ -68,6 +70,7 @@ def load_model(
     seed: int = 0,
     trust_remote_code: bool = False,
     share: bool = True,
+    language: bool = False,
 ) -> Model:
     """A model that answers requests. The keyword arguments are the fields of `Options`.
 
@@ -98,6 +101,7 @@ def load_model(
             seed=seed,
             trust_remote_code=trust_remote_code,
             share=share,
+            language=language,
         ),
     )
     return model

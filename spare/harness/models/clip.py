@@ -193,6 +193,21 @@ class Clip:
             finally:
                 closed.set()
 
+    def embed(self, texts: Sequence[str]) -> list[torch.Tensor | str]:
+        """Embeddings of texts, each of length 1 and shape (width,), or sentences about why there is
+        none: a text that is too long is never cut."""
+        inputs: dict[str, Inputs] = {}
+        for text in dict.fromkeys(texts):
+            inputs[text] = self.encoders.read(text)
+        fits = {text: one for text, one in inputs.items() if one.tokens <= self.encoders.longest}
+        found = dict(zip(fits, self._embed(self.encoders.of_texts, fits.values()), strict=True))
+        return [
+            found[text]
+            if text in found
+            else f"{inputs[text].tokens} tokens, and the text encoder holds {self.encoders.longest}"
+            for text in texts
+        ]
+
     def _prepare(self, group: Group) -> list[Question]:
         """What the encoders need for the requests of a group, whose picture is opened once."""
         questions = [self._question(request, group.error) for request in group.requests]

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
+from spare.harness.models.constraint import Constraint
 from spare.harness.models.prompts import Prompt
 from spare.tasks.types import Likelihood, Reply
 
@@ -84,6 +85,7 @@ class Decoder:
         # Qwen-VL and its relatives remember, one line per row, how far positions lag behind tokens
         # (a picture takes fewer of the former). This has to branch together with the cache.
         self._lags = [module for module in network.modules() if hasattr(module, "rope_deltas")]
+        self._constraint: Constraint | None = None
         self._keeps = "logits_to_keep" in inspect.signature(network.forward).parameters
 
     def run(self, rows: Sequence[Row], share: bool) -> list[Reply | Likelihood]:
@@ -188,10 +190,10 @@ class Decoder:
         }
 
     def _write(self, rows: Sequence[Row], inputs: dict[str, Any]) -> list[Reply | Likelihood]:
-        watch = _Watch()
-        written = self._generate(
-            inputs, rows[0].prompt.request.max_new_tokens, logits_processor=[watch]
-        )[:, inputs["input_ids"].shape[1] :].tolist()
+        watch, request = _Watch(), rows[0].prompt.request
+        steps = [watch, self._shape(request.schema)] if request.schema else [watch]
+        written = self._generate(inputs, request.max_new_tokens, logits_processor=steps)
+        written = written[:, inputs["input_ids"].shape[1] :].tolist()
         replies: list[Reply | Likelihood] = []
         for row, ids, broken in zip(rows, written, watch.broken.tolist(), strict=True):
             if broken:
@@ -208,6 +210,12 @@ class Decoder:
                 )
             )
         return replies
+
+    def _shape(self, schema: str) -> Any:
+        if self._constraint is None:
+            vocabulary = self.network.get_output_embeddings().weight.shape[0]
+            self._constraint = Constraint(self.tokenizer, vocabulary, self.ends)
+        return self._constraint.step(schema)
 
     def _rank(self, rows: Sequence[Row], inputs: dict[str, Any]) -> list[Reply | Likelihood]:
         """Likelihoods of the options, which are the last tokens of their rows."""

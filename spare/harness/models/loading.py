@@ -264,6 +264,69 @@ def check_kind(checkpoint: Checkpoint, trust_remote_code: bool) -> None:
     )
 
 
+def is_language_model(checkpoint: Checkpoint) -> bool:
+    """Whether transformers knows it as a model that writes and reads no pictures."""
+    from transformers.models.auto.modeling_auto import (
+        MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+        MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES,
+    )
+
+    kind = checkpoint.config.get("model_type")
+    known = kind in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+    return known and kind not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
+
+
+class TextProcessor:
+    """A tokenizer in the place of a processor: what is asked has text alone."""
+
+    image_processor = None
+
+    def __init__(self, tokenizer: Any) -> None:
+        self.tokenizer = tokenizer
+        self.chat_template = tokenizer.chat_template
+
+    def apply_chat_template(self, messages: Any, **settings: Any) -> Any:
+        """As a processor does, of messages whose contents are lists of texts. Raises ValueError if
+        there is a picture among them."""
+        if any(part["type"] != "text" for message in messages for part in message["content"]):
+            raise ValueError("a language model does not read pictures")
+        plain = [
+            {**message, "content": "".join(part["text"] for part in message["content"])}
+            for message in messages
+        ]
+        return self.tokenizer.apply_chat_template(plain, **settings)
+
+
+def load_tokenizer(checkpoint: Checkpoint, options: Options) -> TextProcessor:
+    """The tokenizer of a language model. Raises ModelError if it is missing or damaged, or has no
+    chat template."""
+    _require_vocabulary(checkpoint)
+    import transformers
+
+    with quiet(), _sentences(checkpoint, "has no tokenizer that can be loaded"):
+        tokenizer = transformers.AutoTokenizer.from_pretrained(
+            checkpoint.folder,
+            trust_remote_code=options.trust_remote_code,
+            local_files_only=True,
+        )
+    _require_template(checkpoint, tokenizer)
+    return TextProcessor(tokenizer)
+
+
+def _require_vocabulary(checkpoint: Checkpoint) -> None:
+    if not any((checkpoint.folder / file).is_file() for file in VOCABULARIES):
+        # transformers would make an empty one up.
+        raise checkpoint.error(f"has no tokenizer: no {' or '.join(VOCABULARIES)}.")
+
+
+def _require_template(checkpoint: Checkpoint, holder: Any) -> None:
+    if not holder.chat_template:
+        raise checkpoint.error(
+            "has no chat template, so it is not known how a question is put to it; write one into "
+            "its folder as chat_template.jinja."
+        )
+
+
 def load_processor(checkpoint: Checkpoint, options: Options, chat: bool = True) -> Any:
     """The checkpoint's own processor: chat template, tokenizer and picture processor in one.
 
@@ -273,9 +336,7 @@ def load_processor(checkpoint: Checkpoint, options: Options, chat: bool = True) 
     Raises:
         ModelError: its files are missing or damaged, or it has no chat template.
     """
-    if not any((checkpoint.folder / file).is_file() for file in VOCABULARIES):
-        # transformers would make an empty one up.
-        raise checkpoint.error(f"has no tokenizer: no {' or '.join(VOCABULARIES)}.")
+    _require_vocabulary(checkpoint)
     if not any((checkpoint.folder / file).is_file() for file in PICTURE_SETTINGS):
         raise checkpoint.error(f"has no picture processor: no {' or '.join(PICTURE_SETTINGS)}.")
     repair_torchvision()
@@ -289,11 +350,8 @@ def load_processor(checkpoint: Checkpoint, options: Options, chat: bool = True) 
         )
     if not hasattr(processor, "image_processor"):
         raise checkpoint.error("has no picture processor: preprocessor_config.json is missing.")
-    if chat and not processor.chat_template:
-        raise checkpoint.error(
-            "has no chat template, so it is not known how a question is put to it; write one into "
-            "its folder as chat_template.jinja."
-        )
+    if chat:
+        _require_template(checkpoint, processor)
     return processor
 
 

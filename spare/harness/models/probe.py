@@ -45,27 +45,36 @@ class Findings:
 
 
 def probe(checkpoint: Checkpoint, decoder: Decoder, preparer: Preparer) -> Findings:
-    """Ask about two pictures in several ways and compare what the network foretells.
+    """Ask about two pictures in several ways, or after two beginnings if the model reads text only,
+    and compare what the network foretells.
 
     Raises:
-        ModelError: the checkpoint fails at the plainest question about a picture.
+        ModelError: the checkpoint fails at the plainest question.
     """
     import torch
 
+    sees = preparer.sees
     try:
-        one, two = _prompts(preparer, _picture(112, 0), "Is this left?", "What is on its right?")
-        (three,) = _prompts(preparer, _picture(224, 180), "Is this left?")
+        if sees:
+            asked = ("Is this left?", "What is on its right?")
+            one, two = _prompts(preparer, _picture(112, 0), *asked)
+            (three,) = _prompts(preparer, _picture(224, 180), asked[0])
+        else:
+            one, two = _texts(
+                preparer, "A mug is left of a bowl. ", "Where is it?", "What is right?"
+            )
+            (three,) = _texts(preparer, "A cat lies under a chair. ", "Where is it?")
         alone = {prompt: decoder.foretell([Row(prompt)], False)[0] for prompt in (one, two, three)}
     except FAULTS as error:
         raise checkpoint.error(
-            f"fails at a plain question about a picture: {first_line(error)}"
+            f"fails at a plain question{' about a picture' if sees else ''}: {first_line(error)}"
         ) from error
     if any(odds.isnan().any() for odds in alone.values()):
         raise checkpoint.error(
             f"computes something that is not a number (NaN) as {decoder.network.dtype}; "
             "try another --dtype."
         )
-    if torch.equal(alone[one], alone[three]):
+    if sees and torch.equal(alone[one], alone[three]):
         raise checkpoint.error("does not look at pictures: it says the same under any two.")
 
     def agrees(prompts: Sequence[Prompt], share: bool) -> bool:
@@ -81,7 +90,7 @@ def probe(checkpoint: Checkpoint, decoder: Decoder, preparer: Preparer) -> Findi
     batches = agrees(together, False)
     if not batches:
         shares = "this model answers otherwise when questions are batched, so none are"
-    elif one.last_picture < 0:
+    elif sees and one.last_picture < 0:
         shares = "it is not known which tokens stand for pictures"
     elif one.seen != two.seen or not _has_plain_cache(decoder):
         shares = "this family's cache cannot branch"
@@ -91,7 +100,7 @@ def probe(checkpoint: Checkpoint, decoder: Decoder, preparer: Preparer) -> Findi
         shares = ""
     # Where each token has a mask over pictures, an option's tokens would lack it.
     ranks = one.seen == two.seen and _is_causal(decoder, one, alone[one])
-    pixel_tokens = (three.tokens - one.tokens) / (224 * 224 - 112 * 112)
+    pixel_tokens = (three.tokens - one.tokens) / (224 * 224 - 112 * 112) if sees else 0.0
     return Findings(batches, ranks, shares, pixel_tokens)
 
 
@@ -131,11 +140,19 @@ def _has_plain_cache(decoder: Decoder) -> bool:
 def _prompts(preparer: Preparer, image: PIL.Image.Image, *questions: str) -> list[Prompt]:
     picture = Picture(Path("probe"), "probe")  # stands for `image`, and is never opened
     requests = [Request(question, (picture, question)) for question in questions]
-    prompts = preparer.prompts(requests, [image])
+    return _sound(preparer.prompts(requests, [image]))
+
+
+def _sound(prompts: list[Prompt]) -> list[Prompt]:
     for prompt in prompts:
         if prompt.error:
             raise ValueError(prompt.error)
     return prompts
+
+
+def _texts(preparer: Preparer, beginning: str, *questions: str) -> list[Prompt]:
+    requests = [Request(question, (beginning, question)) for question in questions]
+    return _sound(preparer.prompts(requests, []))
 
 
 def _picture(side: int, turn: int) -> PIL.Image.Image:

@@ -35,6 +35,7 @@ class Prompt:
         options: label -> tokens of the option's text, if the options are to be ranked.
         last_picture: place of the last token that stands for a picture; -1 if there is none.
         error: why the request cannot be answered, or "". If set, there are no tensors.
+        beginning: the same object for prompts without pictures that begin alike.
     """
 
     request: Request
@@ -43,6 +44,7 @@ class Prompt:
     options: Mapping[str, torch.Tensor] = field(default_factory=dict)
     last_picture: int = -1
     error: str = ""
+    beginning: object = None
 
     @property
     def tokens(self) -> int:
@@ -54,12 +56,14 @@ class Prompt:
         """Prompts of one kind may be computed together: they are answered in the same way, and
         their pictures' tensors can be put one after another."""
         shapes = ((name, value.shape[1:]) for name, value in self.pictures.items())
-        return self.request.rank, self.longest_written, *self.aligned, *shapes
+        schema = self.request.schema
+        return self.request.rank, self.longest_written, schema, *self.aligned, *shapes
 
     @property
     def seen(self) -> object:
-        """Equal for prompts that hold the very same pictures, and for no others."""
-        return tuple(map(id, self.pictures.values())) or id(self)
+        """Equal for prompts that hold the very same pictures, or that begin alike without any; and
+        for no others."""
+        return tuple(map(id, self.pictures.values())) or id(self.beginning or self)
 
     @property
     def longest_written(self) -> int:
@@ -93,6 +97,7 @@ class Preparer:
         self.scale_to: int | None = None
         if max_pixels is not None and not _bound_pixels(processor.image_processor, max_pixels):
             self.scale_to = max_pixels
+        self.sees: bool = processor.image_processor is not None
         self._signs = signs(processor)
         self._once = _Once(processor.image_processor)
         processor.image_processor = self._once
@@ -120,6 +125,7 @@ class Preparer:
                 name: first[name] if _is_same(value, first.get(name)) else value
                 for name, value in prompt.pictures.items()
             }
+            prompt.beginning = requests
         return prompts
 
     def _open(self, request: Request) -> list[PIL.Image.Image]:

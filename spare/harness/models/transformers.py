@@ -1,4 +1,5 @@
-"""The engine `transformers`: any checkpoint that `AutoModelForImageTextToText` loads.
+"""The engine `transformers`: any checkpoint that `AutoModelForImageTextToText` loads; and, where
+nothing that is asked has a picture, that `AutoModelForCausalLM` loads.
 
 Requests are looked ahead over a bounded window and those about one picture brought together
 (`windows`). Background threads open and preprocess pictures (`ahead`, `prompts`) while a batch is
@@ -39,8 +40,10 @@ from spare.harness.models.loading import (
     device_of,
     dtype_of,
     find_checkpoint,
+    is_language_model,
     load_network,
     load_processor,
+    load_tokenizer,
     read_lineage,
     require_packages,
 )
@@ -69,16 +72,22 @@ def load(name: str, options: Options) -> Transformers:
     """The checkpoint at a path or hub id.
 
     Raises:
-        ModelError: there is none, or it cannot answer questions about pictures.
+        ModelError: there is none, or it cannot answer questions about pictures, and they have some.
     """
     require_packages()
     checkpoint = find_checkpoint(name, options.trust_remote_code)
-    check_kind(checkpoint, options.trust_remote_code)
+    text = options.language and is_language_model(checkpoint)
+    if not text:
+        check_kind(checkpoint, options.trust_remote_code)
     # Both read every byte of the weights; side by side, the disk delivers them once.
     with ThreadPoolExecutor(1, "digest") as pool:
         weights = pool.submit(digest_files, checkpoint.weights)
-        network = load_network(checkpoint, options)
-        processor = load_processor(checkpoint, options)
+        if text:
+            network = load_network(checkpoint, options, "AutoModelForCausalLM")
+            processor = load_tokenizer(checkpoint, options)
+        else:
+            network = load_network(checkpoint, options)
+            processor = load_processor(checkpoint, options)
         identity = {"engine": "transformers", "weights": weights.result()}
     if options.adapter:
         network, file = apply_adapter(network, options.adapter)

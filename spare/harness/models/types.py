@@ -20,6 +20,7 @@ class Request:
             turn; else they only tell a baseline what could be said.
         rank: rank the options instead of writing.
         max_new_tokens: bound on a written reply.
+        schema: JSON schema that a written reply must follow, as a text; "" lets it be any text.
     """
 
     key: str
@@ -27,6 +28,7 @@ class Request:
     options: Mapping[str, str] = field(default_factory=dict)
     rank: bool = False
     max_new_tokens: int = 16
+    schema: str = ""
 
 
 class Response(NamedTuple):

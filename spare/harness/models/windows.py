@@ -23,7 +23,8 @@ LARGEST = 16
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Group:
-    """Requests that see the same pictures after the same words, and may be answered together.
+    """Requests that see the same pictures after the same words, or begin with the same words, and
+    may be answered together.
 
     Attributes:
         requests: one to `LARGEST`; all rank or all write, and write with the same bound.
@@ -72,7 +73,7 @@ def _group(
         except PictureError as error:
             faulty.append(Group((request,), str(error)))
             continue
-        # Nothing is seen together by questions without pictures.
+        # A text in one part shares nothing with others.
         key = (_kind(request), seen or number)
         found.setdefault(key, []).append(request)
     groups = [
@@ -90,15 +91,16 @@ def _group(
     return faulty + groups
 
 
-def _kind(request: Request) -> tuple[bool, int]:
+def _kind(request: Request) -> tuple[bool, int, str]:
     """Requests of different kinds are never answered in one batch."""
-    return request.rank, 0 if request.rank else request.max_new_tokens
+    return request.rank, 0 if request.rank else request.max_new_tokens, request.schema
 
 
 def _seen(request: Request) -> tuple[str, ...]:
-    """The parts up to the last picture, pictures by the digest of their bytes; empty if there is
-    none. Raises PictureError if one cannot be read."""
-    last = max((i for i, part in enumerate(request.parts) if isinstance(part, Picture)), default=-1)
+    """The parts up to the last picture, pictures by the digest of their bytes; of a text, all parts
+    but the last. Empty if there are none. Raises PictureError if one cannot be read."""
+    pictures = [i for i, part in enumerate(request.parts) if isinstance(part, Picture)]
+    last = pictures[-1] if pictures else len(request.parts) - 2
     return tuple(
         # The mark keeps a picture apart from a text that spells out its digest.
         f"picture {digest(part)}" if isinstance(part, Picture) else f"text {part}"

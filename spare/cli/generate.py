@@ -1,0 +1,207 @@
+"""`spare generate`: make spatial question-answer pairs of captions, and filter them."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from spare.errors import SpareError
+
+if TYPE_CHECKING:
+    from spare.generation.pipeline import Event
+
+OPTIONS = (
+    *("llm", "clip", "blobs", "benchmarks", "exclude", "max_new_tokens", "prefilter", "spatial"),
+    *("similar", "guard", "support", "clipscore", "clip_scale", "cap", "harmless"),
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("captions", metavar="CAPTIONS", help="folder of `spare captions`, or of one source in it")
+    add(
+        "--out",
+        required=True,
+        metavar="DIR",
+        help="folder for the pairs; one that is there goes on",
+    )
+    add(
+        "--llm",
+        default="template:",
+        metavar="MODEL",
+        help="language model: transformers:PATH; template: (the default) asks none",
+    )
+    add(
+        "--clip", default="", metavar="MODEL", help="dual encoder for near duplicates and CLIPScore"
+    )
+    add("--blobs", default="", metavar="DIR", help="where `spare images` put the pictures")
+    add(
+        "--benchmarks",
+        default="",
+        metavar="DIR",
+        help="the benchmarks' files: pairs about their pictures are dropped; VSR's tests are known "
+        "without them; none drops no pair for this",
+    )
+    add(
+        "--exclude-images",
+        dest="exclude",
+        default="",
+        metavar="FILE",
+        help="further pictures to leave out: keys or SHA-256, one a line",
+    )
+    add("--stages", default="", metavar="NAME,NAME", help="run only these")
+    add("--rethreshold", action="store_true", help="decide again; run no stage and no model")
+    cuts = parser.add_argument_group("what is kept")
+    add = cuts.add_argument
+    for name, about in (
+        ("prefilter", "least probability that a caption is about space"),
+        ("similar", "cosine from which two questions of a caption are one"),
+        ("support", "least share of an answer's words that the caption must have"),
+        ("clipscore", "least CLIPScore of a question and its picture"),
+        ("spatial", "least probability that a pair is about space"),
+        ("cap", "largest share of the pairs that one relation may have"),
+        ("harmless", "share of the pairs that may be about something else"),
+    ):
+        add(f"--{name}", type=float, metavar="X", help=f"{about} (%(default)s)")
+    add(
+        "--no-guard",
+        dest="guard",
+        action="store_false",
+        help="as in the paper, take questions for one although their directions differ",
+    )
+    add("--clip-scale", choices=("raw", "w2.5"), help="what --clipscore is compared with (raw)")
+    add(
+        "--relation-weights",
+        metavar="FILE",
+        help="weights of `spare show RUN --by relation --weights FILE`, for training",
+    )
+    engine = parser.add_argument_group("engine")
+    add = engine.add_argument
+    add("--max-new-tokens", type=int, metavar="N", help="bound on a reply (%(default)s)")
+    add("--dtype", default="auto", help="auto (the checkpoint's), float32, bfloat16 or float16")
+    add("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps ...")
+    add("--batch-tokens", type=int, metavar="N", help="tokens per batch; by default what fits")
+    from spare.generation.stages import Options
+
+    defaults = Options()
+    parser.set_defaults(**{name: getattr(defaults, name) for name in OPTIONS})
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from spare.generation.pipeline import generate
+    from spare.generation.tables import grids
+    from spare.leaderboards.grids import show
+
+    options: dict[str, Any] = {name: getattr(arguments, name) for name in OPTIONS}
+    if arguments.relation_weights:
+        options["weights"] = _weights(Path(arguments.relation_weights))
+    with progress() as on_event:
+        found = generate(
+            arguments.captions,
+            out=arguments.out,
+            stages=[name.strip() for name in arguments.stages.split(",") if name.strip()],
+            rethreshold=arguments.rethreshold,
+            on_event=on_event,
+            engine={
+                "dtype": arguments.dtype,
+                "device": arguments.device,
+                "batch_tokens": arguments.batch_tokens,
+            },
+            **options,
+        )
+    if found:
+        show(grids(found))
+    return 1 if found.get("replies", {}).get("error") else 0
+
+
+def _weights(path: Path) -> dict[str, float]:
+    """The relations' weights in a file that `spare show --weights` wrote."""
+    try:
+        told = json.loads(path.read_text("utf-8"))
+        weights = {str(name): float(weight) for name, weight in told["weights"].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        raise SpareError(
+            f"{path} holds no weights; `spare show RUN --by relation --weights FILE` writes them."
+        ) from None
+    from spare.relations import relation_groups
+
+    strange = sorted(set(weights) - set(relation_groups()))
+    if strange:
+        raise SpareError(
+            f"{path} has a weight of {strange[0]!r}, which is none of SpaRE's relations."
+        )
+    return weights
+
+
+@contextlib.contextmanager
+def progress() -> Iterator[Callable[[Event], None]]:
+    """What shows events: live bars on a terminal, a line every half minute elsewhere."""
+    if not sys.stderr.isatty():
+        yield _Lines().show
+        return
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TaskID,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    bars: dict[str, TaskID] = {}
+    with Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=12),
+        MofNCompleteColumn(),
+        TextColumn("captions, ETA"),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+    ) as bar:
+
+        def show(event: Event) -> None:
+            if isinstance(event, str):
+                bar.console.print(event, highlight=False, markup=False)
+                return
+            if event.stage not in bars:
+                bars[event.stage] = bar.add_task(event.stage, total=event.total)
+            bar.update(bars[event.stage], completed=event.done)
+
+        yield show
+
+
+class _Lines:
+    """Progress for logs: the messages, and where each stage stands every half minute."""
+
+    SECONDS = 30.0
+
+    def __init__(self) -> None:
+        self.printed = time.monotonic()
+        self.finished: set[str] = set()
+
+    def show(self, event: Event) -> None:
+        with contextlib.suppress(BrokenPipeError):
+            self._show(event)
+
+    def _show(self, event: Event) -> None:
+        if isinstance(event, str):
+            print(event, file=sys.stderr, flush=True)
+            return
+        whole = event.done >= event.total and event.stage not in self.finished
+        if whole or time.monotonic() - self.printed > self.SECONDS:
+            self.printed = time.monotonic()
+            self.finished |= {event.stage} if whole else set()
+            pace = f", {event.pace:.1f}/s" if event.done > event.before else ", already there"
+            left = (event.total - event.done) / event.pace / 60 if event.pace else 0
+            eta = f", {left:.0f} min to go" if left else ""
+            print(
+                f"{event.stage}: {event.done:,} of {event.total:,} captions{eta}{pace}",
+                file=sys.stderr,
+                flush=True,
+            )

@@ -1,0 +1,145 @@
+"""The pictures that benchmarks ask about, and how a caption's picture is known as one of them."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Iterator
+from importlib import resources
+from pathlib import Path
+
+from spare.errors import PictureError, SpareError
+from spare.generation.pictures import Pictures
+from spare.generation.stages import Inputs, Options
+from spare.images import Picture, digest, open_picture, perceptual_hash
+from spare.tasks import LISTED, load_task
+
+COCO_NAME = re.compile(r"(?:COCO_(?:train|val)\d{4}_)?(\d{12})\.jpe?g", re.IGNORECASE)
+"""How COCO's pictures are called wherever they are kept: a number is the same in every release."""
+
+NEAREST = 4
+"""Bits of 64 in which the perceptual hashes of two copies of one picture may differ."""
+
+TELLING = range(8, 57)
+"""Set bits of a hash that tells pictures apart; plain areas have nearly none, or nearly all."""
+
+
+class Known:
+    """Pictures that must not be trained on: those of VSR's tests by their COCO numbers, which come
+    with this program, those of all benchmarks whose files are there, and those of a user's list.
+
+    Attributes:
+        checked: task -> how many of its pictures are known; for the card.
+        unread: task -> how many of its pictures could not be opened.
+    """
+
+    def __init__(self, options: Options) -> None:
+        self._pictures = Pictures(options.blobs)
+        self._coco: dict[int, str] = {}
+        self._bytes: dict[str, str] = {}
+        self._hashes: dict[int, str] = {}
+        self.checked: Counter[str] = Counter()
+        self.unread: Counter[str] = Counter()
+        self._excluded = frozenset(_lines(options.exclude)) if options.exclude else frozenset()
+        for task, numbers in _built_in():
+            self.checked[task] = len(numbers)
+            for number in numbers:
+                self._coco.setdefault(number, task)
+        if options.benchmarks:
+            folder = Path(options.benchmarks)
+            if not folder.is_dir():
+                raise SpareError(
+                    f"There is no folder {folder}; --benchmarks names the one with the benchmarks' "
+                    "files, or is none."
+                )
+            for name in LISTED:
+                self._read(name, folder)
+
+    def _read(self, name: str, folder: Path) -> None:
+        """Learn the pictures of a task, if its files are there."""
+        task = load_task(name)
+        try:
+            files = task.locate(folder, task.split)
+            samples = list(task.read(files, task.split, task.prompt()))
+        except SpareError:
+            return  # it is not there; the card says which were
+        pictures = dict.fromkeys(
+            part for sample in samples for part in sample.parts if isinstance(part, Picture)
+        )
+        self.checked[name] = len(pictures)
+        for picture in pictures:
+            match = COCO_NAME.search(picture.name)
+            if match:
+                self._coco.setdefault(int(match.group(1)), name)
+            try:
+                self._bytes.setdefault(digest(picture), name)
+                hashed = int(perceptual_hash(open_picture(picture)), 16)
+                if hashed.bit_count() in TELLING:
+                    self._hashes.setdefault(hashed, name)
+            except PictureError:
+                self.unread[name] += 1
+
+    def find(self, inputs: Inputs, row: int) -> tuple[str, str]:
+        """The benchmark that asks about a caption's picture, and how that is known; "" twice if
+        none does."""
+        caption = {name: inputs.captions.column(name)[row].as_py() for name in _COLUMNS}
+        key = caption["image_key"]
+        if key in self._excluded:
+            return "excluded", "excluded"
+        if caption["subset"] == "coco" and key.isdecimal() and int(key) in self._coco:
+            return self._coco[int(key)], "coco id"
+        if not (self._bytes or self._excluded):
+            return "", ""
+        picture = self._pictures.of(inputs, row)
+        if isinstance(picture, str):
+            return "", ""
+        try:
+            found = digest(picture)
+            if found in self._excluded:
+                return "excluded", "excluded"
+            if found in self._bytes:
+                return self._bytes[found], "sha256"
+            hashed = int(perceptual_hash(open_picture(picture)), 16)
+        except PictureError:
+            return "", ""
+        for other, name in self._hashes.items():
+            if (hashed ^ other).bit_count() <= NEAREST:
+                return name, "perceptual hash"
+        return "", ""
+
+
+_COLUMNS = ("subset", "image_key")
+
+
+def digest_of(options: Options) -> str:
+    """What the known pictures depend on: the names and sizes of the benchmarks' files, the user's
+    list, and the list that comes with this program."""
+    hashed = hashlib.sha256(_text().encode())
+    if options.exclude:
+        hashed.update("\n".join(_lines(options.exclude)).encode())
+    if options.benchmarks:
+        for path in sorted(Path(options.benchmarks).rglob("*")):
+            if path.is_file():
+                hashed.update(f"{path} {path.stat().st_size}\n".encode())
+    return hashed.hexdigest()[:32]
+
+
+def _built_in() -> Iterator[tuple[str, list[int]]]:
+    for line in _text().splitlines()[1:]:
+        name, numbers = line.split("\t")
+        yield name, [int(number) for number in numbers.split()]
+
+
+def _text() -> str:
+    return (resources.files("spare.generation") / "benchmark_pictures.tsv").read_text("utf-8")
+
+
+def _lines(path: str) -> list[str]:
+    try:
+        text = Path(path).read_text("utf-8")
+    except (OSError, UnicodeDecodeError):
+        raise SpareError(
+            f"{path} cannot be read; it should have a key or SHA-256 per line."
+        ) from None
+    return [line.strip() for line in text.splitlines() if line.strip()]

@@ -1,0 +1,462 @@
+"""Reading "a cup stands to the left of the plate" out of a sentence: who is where, of what.
+
+A small grammar of closed word classes (articles, prepositions, forms of to be, verbs of position)
+without a tagger or a parser: it reads what is said plainly, and passes over the rest. So it is
+precise rather than complete, and says nothing where it is not sure what a phrase belongs to.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from spare.generation.mentions import TOKEN
+
+SENTENCE = re.compile(r"[^.!?\n;]+(?:[.](?=\d)[^.!?\n;]+)*")
+"""A sentence, or a part of one between semicolons; a full stop inside a number ends none."""
+
+
+def word_set(text: str) -> frozenset[str]:
+    """A class of words, written in a row."""
+    return frozenset(text.split())
+
+
+DETERMINERS = word_set(
+    "a an the this that these those his her its their my our your one two three four five six "
+    "seven eight nine ten several some many another each every both few various multiple"
+)
+ARTICLES = word_set("the these those his her its their my our your")
+NUMBERS = word_set("one two three four five six seven eight nine ten several few other")
+BE = word_set("is are was were 's there's")
+POSITION_VERBS = word_set(
+    "sits sit sitting stands stand standing stood lies lie lying lay laying rests rest "
+    "resting rested hangs hang hanging hung located positioned placed situated parked mounted "
+    "seated leaning leans floating perched arranged stacked set visible seen"
+)
+ADVERBS = word_set(
+    "directly just slightly immediately partially also still mostly almost closely straight "
+    "right neatly partly somewhat far well together horizontally vertically diagonally nicely "
+    "quite"
+)
+RELATIVES = word_set("that which who")
+PREPOSITIONS = word_set(
+    "of in on at to from by with without under over above below behind beside between among "
+    "through into onto near next across along around against beneath underneath inside "
+    "outside within toward towards past off up down for about during like except beyond upon "
+    "atop amid via as than"
+)
+PERSONS = word_set("i we you it he she they there")
+CONJUNCTIONS = word_set("and or but while where when because so then if although though nor yet")
+PRONOUNS = word_set(
+    "it they them he she him we us you i me itself themselves one others other another each "
+    "something someone everything all this that these those here there what which who whose "
+    "where both rest"
+)
+VERBS = word_set(
+    "be been being am has have had having do does did doing can could will would may might "
+    "must should shall wearing wears wear holding holds hold facing faces looking looks look "
+    "showing shows show riding rides walking walks running runs playing plays eating eats "
+    "drinking reading using made covered filled surrounded attached connected painted written "
+    "printed featuring features containing contains consisting consists including includes "
+    "carrying carries pointing points reaching reaches extending extends leading leads "
+    "appears appear seems seem shown displayed depicts depicting see sees watching watches "
+    "leans bends growing grows flying flies touching touches casting casts surrounding "
+    "separating dividing topped lined decorated dressed called named labeled labelled "
+    "stretching stretches taking takes making makes giving gives cut crossing crosses moving "
+    "moves starts ends begins meets comes come goes go going turned tilted angled partially"
+)
+VAGUE = word_set(
+    "side sides part parts area background foreground image photo picture photograph scene "
+    "frame view left right top bottom front back middle center centre corner edge distance "
+    "end ground-level way corners edges portion half camera viewer shot something lot bit "
+    "kind type"
+)
+"""Heads of phrases that name no thing that a question could ask about."""
+
+IMAGE = word_set("image photo picture photograph frame scene shot")
+
+COLLECTIVES = word_set(
+    "pair row group piece bunch set stack pile line couple cup glass bowl plate bottle vase "
+    "number cluster bouquet box bag basket slice patch strip body series rows pairs groups "
+    "pieces stacks slices bottles bowls cups glasses bags boxes"
+)
+"""Nouns behind which "of" goes on with the same thing ("a row of trees")."""
+
+ADJECTIVE_HEADS = word_set(
+    "white black red blue green yellow brown grey gray pink purple orange silver golden beige "
+    "tan dark light large small big little long short tall wide narrow old young new wooden "
+    "bright empty other same different very more less most many first second last next "
+    "several few open closed blurry"
+)
+NOUNS_IN_ING = word_set(
+    "building painting railing ceiling clothing string ring king wing awning thing sibling "
+    "covering crossing drawing lightning morning evening opening earring wedding landing "
+    "lining siding spring stocking duckling sling swing pudding icing dressing parking "
+    "flooring lighting carving awnings buildings paintings railings wings rings earrings "
+    "drawings carvings openings"
+)
+
+LONGEST = 7
+"""Words in a phrase; a longer one is probably more than a phrase."""
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """A relation as it is said between two things.
+
+    Attributes:
+        relation: of Table 10.
+        said: as a question says it ("to the left of").
+        opposite: how the other end of its axis is said, or "".
+        weak: it is read behind a form of to be or a verb of position only.
+        alone: it is a place in the picture, and no phrase follows.
+    """
+
+    relation: str
+    said: str
+    opposite: str = ""
+    weak: bool = False
+    alone: bool = False
+
+
+_LEFT = Way("left", "to the left of", "to the right of")
+_RIGHT = Way("right", "to the right of", "to the left of")
+_LEFT_SIDE = Way("left", "on the left side of", "on the right side of")
+_RIGHT_SIDE = Way("right", "on the right side of", "on the left side of")
+_ABOVE = Way("above", "above", "below")
+_BELOW = Way("below", "below", "above")
+_FRONT = Way("front", "in front of", "behind")
+_BACK = Way("back", "behind", "in front of")
+
+WAYS: Mapping[str, Way] = {
+    **dict.fromkeys(("to the left of", "left of"), _LEFT),
+    **dict.fromkeys(("to the right of", "right of"), _RIGHT),
+    # Whether a thing is beside another or a part of its side, only the words' own preposition says.
+    **dict.fromkeys(
+        (
+            *("on the left of", "on the left side of", "to the left side of"),
+            *("at the left of", "at the left side of", "on the left-hand side of"),
+        ),
+        _LEFT_SIDE,
+    ),
+    **dict.fromkeys(
+        (
+            *("on the right of", "on the right side of", "to the right side of"),
+            *("at the right of", "at the right side of", "on the right-hand side of"),
+        ),
+        _RIGHT_SIDE,
+    ),
+    **dict.fromkeys(
+        ("on the left", "on the left side", "on the left-hand side", "to the left"),
+        Way("left", "on the left", "on the right", alone=True),
+    ),
+    **dict.fromkeys(
+        ("on the right", "on the right side", "on the right-hand side", "to the right"),
+        Way("right", "on the right", "on the left", alone=True),
+    ),
+    "in the background": Way("back", "in the background", "in the foreground", alone=True),
+    "in the foreground": Way("front", "in the foreground", "in the background", alone=True),
+    "at the top of": Way("above", "at the top of", "at the bottom of"),
+    "at the bottom of": Way("below", "at the bottom of", "at the top of"),
+    "at the top": Way("above", "at the top", "at the bottom", alone=True),
+    "at the bottom": Way("below", "at the bottom", "at the top", alone=True),
+    "above": _ABOVE,
+    **dict.fromkeys(("below", "beneath", "underneath"), _BELOW),
+    "under": Way("below", "under", "on top of"),
+    **dict.fromkeys(("in front of", "in the front of"), _FRONT),
+    **dict.fromkeys(("behind", "in back of"), _BACK),
+    **dict.fromkeys(("on top of", "atop"), Way("on", "on top of", "under")),
+    "on": Way("on", "on", "under", weak=True),
+    **dict.fromkeys(("inside", "inside of", "within"), Way("inside_within", "inside", "outside")),
+    "in": Way("inside_within", "in", weak=True),
+    **dict.fromkeys(("outside", "outside of"), Way("outside", "outside", "inside")),
+    **dict.fromkeys(
+        ("next to", "beside", "adjacent to", "alongside"), Way("next_to_beside_adjacent", "next to")
+    ),
+    **dict.fromkeys(("near", "close to"), Way("near_close", "near", "far away from")),
+    **dict.fromkeys(("far from", "far away from"), Way("far", "far away from", "near")),
+    **dict.fromkeys(("across from", "opposite"), Way("opposite", "across from")),
+    "between": Way("between", "between"),
+    "around": Way("around", "around", weak=True),
+    "along": Way("movement_along", "along", weak=True),
+    "parallel to": Way("parallel_to", "parallel to", "perpendicular to"),
+    "perpendicular to": Way("perpendicular_to", "perpendicular to", "parallel to"),
+    **dict.fromkeys(
+        ("in the middle of", "in the center of", "in the centre of", "at the center of"),
+        Way("central_position", "in the middle of"),
+    ),
+    **dict.fromkeys(("at the edge of", "on the edge of"), Way("within_boundary", "at the edge of")),
+    "at the corner of": Way("within_boundary", "at the corner of"),
+    "facing away from": Way("facing", "facing away from", "facing"),
+    "facing": Way("facing", "facing", "facing away from"),
+    **dict.fromkeys(("attached to",), Way("connected_attached", "attached to")),
+    "connected to": Way("connected_attached", "connected to"),
+}
+"""What joins two phrases -> how it is asked about. "by", "over" and bare "left" are not read: they
+mean too much else."""
+
+
+IN_IMAGE: Mapping[str, Way] = {
+    "to the left of": _LEFT_SIDE,
+    "to the right of": _RIGHT_SIDE,
+    **{
+        said: WAYS[said]
+        for said in (
+            *("on the left side of", "on the right side of", "at the top of", "at the bottom of"),
+            *("in the middle of", "at the edge of", "at the corner of"),
+        )
+    },
+}
+"""How a relation is said -> how it is said of a place in the picture."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """Something that a text says about where a thing is.
+
+    Attributes:
+        subject, relatum: phrases with their articles, in small letters; relatum is "the image" for
+            a place in it that is said to be one, and "" if what it is a place of is not said.
+        way: how they lie; plural: the subject is several things.
+        sentence: the words that say so, as they stand in the text.
+    """
+
+    subject: str
+    way: Way
+    relatum: str
+    plural: bool
+    sentence: str
+
+
+def read_facts(text: str) -> Iterator[Fact]:
+    """What a text says plainly about where things are, in its order."""
+    for match in SENTENCE.finditer(text):
+        sentence = match.group().strip()
+        words = TOKEN.findall(sentence.lower())
+        for start, end, way in _ways(words):
+            relatum, behind = ("", end) if way.alone else _relatum(words, end, way)
+            if not (relatum or way.alone):
+                continue
+            subject, plural = _subject_before(words, start, way)
+            if not subject and _opens_clause(words, start):
+                subject, plural = _subject_behind(words, behind)
+            if relatum == "the image":
+                inside = IN_IMAGE.get(way.said)
+                if inside is None:  # nothing in a picture is behind it
+                    continue
+                way = inside
+            if subject and not (relatum and _head(subject) == _head(relatum)):
+                yield Fact(subject, way, relatum, plural, sentence)
+
+
+_OPENINGS: dict[str, list[tuple[tuple[str, ...], Way]]] = {}
+for _said in sorted(WAYS, key=lambda said: -len(said.split())):
+    _OPENINGS.setdefault(_said.split()[0], []).append((tuple(_said.split()), WAYS[_said]))
+
+
+def _ways(words: Sequence[str]) -> Iterator[tuple[int, int, Way]]:
+    place = 0
+    while place < len(words):
+        for said, way in _OPENINGS.get(words[place], ()):
+            if tuple(words[place : place + len(said)]) == said:
+                yield place, place + len(said), way
+                place += len(said) - 1
+                break
+        place += 1
+
+
+def _relatum(words: Sequence[str], start: int, way: Way) -> tuple[str, int]:
+    """The phrase behind a relation and where it ends; "" if there is none that can be asked of."""
+    phrase, end = _phrase_from(words, start)
+    if way.relation == "between" and phrase:
+        if end < len(words) and words[end] == "and":
+            other, last = _phrase_from(words, end + 1)
+            return (f"{phrase} and {other}", last) if other else ("", end)
+        return (phrase, end) if is_plural(phrase) else ("", end)
+    if phrase and _head(phrase) in IMAGE:
+        return "the image", end
+    return ("", end) if phrase and _head(phrase) in VAGUE else (phrase, end)
+
+
+def _phrase_from(words: Sequence[str], start: int) -> tuple[str, int]:
+    """The noun phrase that begins at a place, and where it ends; "" if none does."""
+    place = start
+    if place < len(words) and words[place] in DETERMINERS:
+        place += 1
+    first = place
+    while place < len(words):
+        word = words[place]
+        if word == "of" and place > first:
+            if words[place - 1] in COLLECTIVES:
+                place += 1
+                continue
+            if words[place + 1 : place + 2] and words[place + 1] in DETERMINERS:
+                place += 2
+                continue
+        if word in NUMBERS and place == first > start:
+            place += 1
+            continue
+        if _is_boundary(word) or (place > first and _is_participle(word)):
+            break
+        place += 1
+    phrase = words[start:place]
+    return (" ".join(phrase), place) if _is_phrase(phrase, place - first) else ("", place)
+
+
+def _subject_before(words: Sequence[str], end: int, way: Way) -> tuple[str, bool]:
+    """The phrase that a relation is said of, if it stands before it, and whether it is plural."""
+    place = end
+    while place and words[place - 1] in ADVERBS:
+        place -= 1
+    linked = False
+    verb = ""
+    while place and (words[place - 1] in POSITION_VERBS or words[place - 1] in BE):
+        linked = True
+        verb = words[place - 1] if words[place - 1] in BE else verb
+        place -= 1
+        while place and words[place - 1] in ADVERBS:
+            place -= 1
+    if linked and place and words[place - 1] in RELATIVES:
+        place -= 1
+    if linked and place and words[place - 1] == ",":
+        place -= 1
+    if way.weak and not linked:
+        return "", False
+    last = place
+    while place and last - place < LONGEST:
+        word = words[place - 1]
+        if word in DETERMINERS:
+            place -= 1
+            break
+        if word == "of" and place > 1 and words[place - 2] in COLLECTIVES:
+            place -= 1
+            continue
+        if _is_boundary(word):
+            break
+        place -= 1
+    if place and words[place] in NUMBERS and words[place - 1] in ARTICLES:
+        place -= 1
+    phrase = words[place:last]
+    before = words[place - 1] if place else ""
+    # Behind a verb or a preposition, what follows may belong to an earlier phrase.
+    if not linked and before and before not in (".", ",", ":", "is", "are", "and", "see", "has"):
+        return "", False
+    if linked and before in PREPOSITIONS:
+        return "", False
+    count = sum(word not in DETERMINERS for word in phrase)
+    if not _is_phrase(phrase, count) or _head(" ".join(phrase)) in VAGUE:
+        return "", False
+    subject = " ".join(phrase)
+    return subject, verb in ("are", "were") or (not verb and is_plural(subject))
+
+
+def _opens_clause(words: Sequence[str], start: int) -> bool:
+    """Nothing but an adverb stands between a relation and the beginning of its clause."""
+    while start and words[start - 1] in ADVERBS:
+        start -= 1
+    return not start or words[start - 1] in (",", ":", "and", "while")
+
+
+def _subject_behind(words: Sequence[str], start: int) -> tuple[str, bool]:
+    """The phrase of "behind the house (,) (there) is a tree", or of "we can see a tree"."""
+    place = start
+    if place < len(words) and words[place] == ",":
+        place += 1
+    if words[place + 1 : place + 3] == ["can", "see"]:
+        subject, _ = _phrase_from(words, place + 3)
+        return (
+            (subject, is_plural(subject))
+            if subject and _head(subject) not in VAGUE
+            else ("", False)
+        )
+    if place < len(words) and words[place] == "there":
+        place += 1
+    verb = words[place] if place < len(words) else ""
+    if verb not in BE and verb not in ("sits", "stands", "lies", "hangs", "rests", "sit", "stand"):
+        return "", False
+    subject, _ = _phrase_from(words, place + 1)
+    if not subject or _head(subject) in VAGUE:
+        return "", False
+    return subject, verb in ("are", "were", "sit", "stand")
+
+
+def _is_boundary(word: str) -> bool:
+    return (
+        word in PREPOSITIONS
+        or word in CONJUNCTIONS
+        or word in PERSONS
+        or word in BE
+        or word in POSITION_VERBS
+        or word in RELATIVES
+        or word in VERBS
+        or word in DETERMINERS
+        or not (word[0].isalpha() or word[0].isdigit())
+    )
+
+
+def _is_participle(word: str) -> bool:
+    if word.endswith("ing"):
+        return word not in NOUNS_IN_ING and len(word) > 4
+    return word.endswith("ed") and len(word) > 4
+
+
+def _is_phrase(words: Sequence[str], named: int) -> bool:
+    """Whether words are a noun phrase as far as can be told: it has a noun for a head."""
+    if not named or len(words) > LONGEST:
+        return False
+    head = words[-1]
+    return (
+        head not in PRONOUNS
+        and head not in ADJECTIVE_HEADS
+        and head not in ADVERBS
+        and not head.endswith("ly")
+        and head[0].isalpha()
+    )
+
+
+def _head(phrase: str) -> str:
+    """The noun of a phrase: its last word, or the one before its "of"."""
+    words = phrase.split()
+    return words[words.index("of") - 1] if "of" in words[1:] else words[-1]
+
+
+def is_plural(phrase: str) -> bool:
+    """Whether a phrase names several things, as far as its words tell."""
+    words = phrase.split()
+    if words[0] in ("a", "an", "this", "that", "one", "another", "each", "every"):
+        return False
+    if words[0] in DETERMINERS - {"the", "his", "her", "its", "their", "my", "our", "your"}:
+        return True
+    head = _head(phrase)
+    return head in ("people", "men", "women", "children", "feet", "teeth") or (
+        head.endswith("s") and not head.endswith(("ss", "us", "is"))
+    )
+
+
+def phrase_behind(words: Sequence[str], start: int) -> str:
+    """The noun phrase that begins at a place; "" if none does."""
+    return _phrase_from(words, start)[0]
+
+
+def phrase_before(words: Sequence[str], end: int) -> str:
+    """The noun phrase that ends before a place, as a question has it ("is the cup left of ...");
+    "" if none does."""
+    while end and (words[end - 1] in ADVERBS or words[end - 1] in POSITION_VERBS):
+        end -= 1
+    start = end
+    while start and not _is_boundary(words[start - 1]):
+        start -= 1
+    named = end - start
+    while start and words[start - 1] in DETERMINERS:
+        start -= 1
+    phrase = words[start:end]
+    return " ".join(phrase) if _is_phrase(phrase, named) else ""
+
+
+def definite(phrase: str) -> str:
+    """A phrase as a question takes it up again: "a red cup" is "the red cup" then."""
+    first, _, rest = phrase.partition(" ")
+    if first in ("a", "an", "some", "another", "several", "many", "various", "multiple"):
+        return f"the {rest}"
+    return phrase if first in DETERMINERS else f"the {phrase}"

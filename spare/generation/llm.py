@@ -1,0 +1,214 @@
+"""What a language model is asked while data are built, and how its replies are kept and read."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from spare.harness import run as runs
+from spare.harness.models.types import Model, Request
+from spare.tasks.types import Reply
+
+CLASSIFY = """\
+Does the text below say where things are: on which side of one another, in front or behind, above or
+below, on, in, between, near or far, which way they face, or in which part of the picture? Answer
+with Yes or No.
+
+Text:
+"""
+"""In front of a caption, or of a question and its answer."""
+
+ASK = """\
+Write question-answer pairs about how things lie in space in an image, as far as the description of
+the image at the end says it.
+
+Ask about whatever the description tells of:
+- position and direction: left, right, above, below, in front, behind
+- distance: near, far, next to, closest
+- orientation and angle: facing, parallel, tilted, upright
+- layers of depth: foreground, middle ground, background
+- edges and boundaries: at the edge, in the corner, along, around
+- shadows and reflections: where they fall, what casts them
+- contact, overlap and containment: on, under, in, covering, between
+- scale: larger, taller, wider than something else
+
+Rules:
+- Ask only what the description answers, and answer only what it says. Invent nothing.
+- Speak of the image and never of the description or the text.
+- Name things by what tells them apart. Say whose left it is where that is not the viewer's.
+- Ask each thing once. Keep answers short, and in words of the description.
+- Ask nothing that is not about space.
+
+Reply with a JSON list of objects, each with the keys "question" and "answer", and with nothing in
+front of its "[" or behind its "]".
+
+Description:
+"""
+"""In front of a caption. The caption comes last, so that all requests begin alike and the beginning
+is computed once."""
+
+CANARY = "A red cup stands to the left of a blue plate, and a spoon lies in front of them."
+"""A caption that any model can ask about: if no pair comes of it, the engine does not keep to the
+schema, and every caption would be wasted."""
+
+MOST_PAIRS = 40
+LONGEST_QUESTION, LONGEST_ANSWER = 300, 400
+
+SCHEMA = json.dumps(
+    {
+        "type": "array",
+        "minItems": 1,
+        "maxItems": MOST_PAIRS,
+        "items": {
+            "type": "object",
+            "additionalProperties": False,
+            "required": ["question", "answer"],
+            "properties": {
+                "question": {"type": "string", "minLength": 5, "maxLength": LONGEST_QUESTION},
+                "answer": {"type": "string", "minLength": 1, "maxLength": LONGEST_ANSWER},
+            },
+        },
+    }
+)
+"""Bounded everywhere, so that a reply that runs in circles ends by itself."""
+
+
+def classify_request(key: str, text: str) -> Request:
+    """Asks whether a text is about space; to be ranked, so that the reply has a probability."""
+    return Request(key, (CLASSIFY, text), options={"Yes": "Yes", "No": "No"}, rank=True)
+
+
+def pairs_request(key: str, caption: str, max_new_tokens: int) -> Request:
+    """Asks for pairs about a caption."""
+    return Request(key, (ASK, caption), max_new_tokens=max_new_tokens, schema=SCHEMA)
+
+
+def probability(reply: Reply) -> float:
+    """How likely Yes is, of Yes and No; NaN if there is no reply."""
+    if not reply.likelihoods:
+        return math.nan
+    yes, no = (reply.likelihoods[name].total for name in ("Yes", "No"))
+    return 1 / (1 + math.exp(min(no - yes, 700)))
+
+
+# Replies on disk
+
+
+def answered(
+    model: Model,
+    requests: Sequence[Request],
+    log: Path,
+    on_reply: Callable[[int], None] = lambda done: None,
+) -> Mapping[str, Reply]:
+    """Key -> reply, for every request. Each reply is in `log` before the next is awaited, and what
+    is in it is not asked again; a request whose reply was an error is.
+
+    Raises:
+        SpareError: the disk is full.
+    """
+    keys = {request.key: _identity(request) for request in requests}
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with contextlib.closing(runs.ReplyLog(log)) as kept:
+        missing = [request for request in requests if keys[request.key] not in kept]
+        done = len(requests) - len(missing)
+        on_reply(done)
+        for response in model.answer(missing):
+            kept.append(_line(keys[response.key], response.reply))
+            done += 1
+            on_reply(done)
+        return {key: runs.reply_of(kept.line(identity)) for key, identity in keys.items()}
+
+
+def _identity(request: Request) -> str:
+    parts = [request.key, [part for part in request.parts if isinstance(part, str)]]
+    asked = [dict(request.options), request.rank, request.max_new_tokens, request.schema]
+    return runs.digest_json([parts, asked])[:32]
+
+
+def _line(key: str, reply: Reply) -> dict[str, Any]:
+    line: dict[str, Any] = {"key": key}
+    if reply.error:
+        line["error"] = reply.error
+    elif reply.likelihoods is not None:
+        line["likelihoods"] = {name: asdict(one) for name, one in reply.likelihoods.items()}
+    else:
+        line["text"] = reply.text
+    tokens = {"input_tokens": reply.input_tokens, "output_tokens": reply.output_tokens}
+    return line | {"finish": reply.finish} | tokens
+
+
+# Reading pairs
+
+
+class Pairs(NamedTuple):
+    """What a reply comes to: pairs, and how many objects in it were none."""
+
+    found: list[tuple[str, str]]
+    rejected: int
+
+
+def read_pairs(text: str) -> Pairs:
+    """The pairs of a reply that should be a JSON list of them.
+
+    Whole objects only: what a bound or a loop cut off is never closed by guessing. Lists may follow
+    one another, be fenced, or hang in an object ({"pairs": [...]}).
+    """
+    try:
+        objects = list(_objects(json.loads(text)))
+    except (ValueError, RecursionError):
+        objects = list(_scanned(text))
+    found, rejected = [], 0
+    for one in objects:
+        pair = _pair(one)
+        if pair:
+            found.append(pair)
+        else:
+            rejected += 1
+    return Pairs(found, rejected)
+
+
+def _objects(value: Any) -> Iterator[Any]:
+    if isinstance(value, list):
+        for one in value:
+            yield from _objects(one) if isinstance(one, list) else [one]
+    elif isinstance(value, dict):
+        lists = [one for one in value.values() if isinstance(one, list)]
+        yield from _objects(lists[0]) if len(value) == 1 and lists else [value]
+    else:
+        yield value
+
+
+def _scanned(text: str) -> Iterator[Any]:
+    """The whole objects in a text that is no JSON as a whole."""
+    decoder = json.JSONDecoder()
+    place = text.find("{")
+    while place >= 0:
+        try:
+            value, end = decoder.raw_decode(text, place)
+        except (ValueError, RecursionError):
+            end = place + 1
+        else:
+            yield from _objects(value)
+        place = text.find("{", end)
+
+
+def _pair(value: Any) -> tuple[str, str] | None:
+    if not isinstance(value, dict) or set(value) != {"question", "answer"}:
+        return None
+    question, answer = value["question"], value["answer"]
+    if not isinstance(question, str) or not isinstance(answer, str):
+        return None
+    question, answer = " ".join(question.split()), " ".join(answer.split())
+    fits = 0 < len(question) <= LONGEST_QUESTION and 0 < len(answer) <= LONGEST_ANSWER
+    return (question, answer) if fits else None
+
+
+def caption_key(caption_id: str, stage: str) -> str:
+    """A request's key within a shard of a stage."""
+    return hashlib.sha256(f"{stage} {caption_id}".encode()).hexdigest()[:16]

@@ -1,0 +1,170 @@
+"""Spatial relations in a text, by the keywords of SpaRE's Table 10.
+
+Two ways of counting: `keyword_counts` counts as the table does, every keyword wherever it stands,
+so that "to the left of" is one each for "left", "left of" and "to the left of"; `find_mentions`
+reads from left to right and takes the longest keyword at each place, so that every word speaks for
+one relation only.
+
+Keywords are words and not meanings: "on" is counted on Mondays, too. What is plainly something else
+(a time, a reason, a manner) is left out by `find_mentions`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from spare.relations import relation_groups
+
+TOKEN = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*|\d+(?:[.,:]\d+)*|[^\w\s]|_")
+"""A word (with its apostrophes and hyphens), a number, or a mark."""
+
+MORE_KEYWORDS: Mapping[str, tuple[str, ...]] = {
+    # What the table has shorter forms of, whole.
+    "left": (
+        *("on the left of", "on the left side", "on the left side of", "to the left"),
+        *("to the left side of", "left-hand side of", "left hand side of", "on the left-hand side"),
+        *("leftmost", "far left", "upper left", "lower left", "top left", "bottom left"),
+    ),
+    "right": (
+        *("on the right of", "on the right side", "on the right side of", "to the right"),
+        *("to the right side of", "right-hand side of", "right hand side of"),
+        *("on the right-hand side", "rightmost", "far right", "upper right", "lower right"),
+        *("top right", "bottom right"),
+    ),
+    "above": ("at the top of", "top of", "upper"),
+    "below": ("at the bottom of", "bottom of"),
+    "front": ("in the foreground", "foreground", "at the front of"),
+    "back": ("in the background", "background", "in the back of", "at the back"),
+    "opposite": ("across from",),
+    "facing": ("facing towards", "facing away from"),
+    "away_from": ("facing away",),
+    "next_to_beside_adjacent": ("alongside of",),
+    "central_position": ("in the middle", "in the center", "in the centre of", "centre of"),
+    "within_boundary": ("on the corner of", "along the edge of"),
+    "on": ("resting on", "standing on", "hanging on"),
+}
+"""Relation -> phrases that mean it and that the table spells in parts or not at all. They are read
+as mentions, and never counted among the table's keywords."""
+
+NEVER_SPATIAL = frozenset(
+    (
+        *("in addition", "in general", "in total", "in detail", "in order", "in fact", "in color"),
+        *("in colour", "in shape", "in length", "in size", "in nature", "in style", "in motion"),
+        *("in case", "in turn", "in use", "in bloom", "in focus", "in black", "in white"),
+        *("on display", "on sale", "on time", "on fire", "on average", "by hand", "by far"),
+        *("right now", "right away", "all right", "over time", "over again", "back to back"),
+        *("front view", "side by", "far more", "so far", "as far", "by the way", "in between"),
+    )
+)
+"""Pairs of words, of which one is a keyword, that are about something else."""
+
+PICTURE = frozenset(("image", "picture", "photo", "photograph", "scene"))
+
+NEVER_BEFORE = frozenset(
+    (
+        *("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"),
+        *("january", "february", "march", "april", "june", "july", "august", "september"),
+        *("october", "november", "december", "winter", "summer", "autumn", "spring"),
+    )
+)
+"""Words that make a time of the "in" or "on" before them."""
+
+
+END = ""
+"""No word is empty, so this cannot be the next one of a keyword."""
+
+
+class Mention(NamedTuple):
+    """A relation's keyword in a text.
+
+    Attributes:
+        relation: of Table 10; keyword: in small letters.
+        start, end: places of its first token and of the one behind its last.
+    """
+
+    relation: str
+    keyword: str
+    start: int
+    end: int
+
+
+def tokens(text: str) -> list[str]:
+    """The words, numbers and marks of a text, in small letters."""
+    return TOKEN.findall(text.lower())
+
+
+def find_mentions(words: Sequence[str]) -> list[Mention]:
+    """The relations that a text's tokens speak of, in their order, none of them overlapping."""
+    lexicon = _lexicon()
+    found = []
+    place, count = 0, len(words)
+    while place < count:
+        node = lexicon.get(words[place])
+        end, relation = place, ""
+        ahead = place + 1
+        while node is not None:
+            if END in node:
+                end, relation = ahead, node[END]
+            node = node.get(words[ahead]) if ahead < count else None
+            ahead += 1
+        if relation and not _is_something_else(words, place, end):
+            found.append(Mention(relation, " ".join(words[place:end]), place, end))
+        place = max(end, place + 1)
+    return found
+
+
+def keyword_counts(texts: Iterable[str]) -> dict[tuple[str, str], int]:
+    """(relation, keyword) -> how often it stands in the texts, for every keyword of Table 10."""
+    table = _table()
+    counts = {
+        (relation, keyword): 0
+        for relation, group in relation_groups().items()
+        for keyword in group.keywords
+    }
+    for text in texts:
+        words = tokens(text)
+        for place, word in enumerate(words):
+            for keyword, name in table.get(word, ()):
+                if len(keyword) == 1 or tuple(words[place : place + len(keyword)]) == keyword:
+                    counts[name] += 1
+    return counts
+
+
+def _is_something_else(words: Sequence[str], start: int, end: int) -> bool:
+    after = words[end] if end < len(words) else ""
+    if after in NEVER_BEFORE or f"{words[end - 1]} {after}" in NEVER_SPATIAL:
+        return True
+    if start and f"{words[start - 1]} {words[start]}" in NEVER_SPATIAL:
+        return True
+    if words[end - 1] == "in" and words[end + 1 : end + 2] and words[end + 1] in PICTURE:
+        return True  # "in this image I can see ..."
+    # "in 1987", "over 200", "by 3": a bare number is no thing, unless it counts things.
+    return after[:1].isdigit() and (end + 1 >= len(words) or not words[end + 1].isalpha())
+
+
+@lru_cache(maxsize=1)
+def _lexicon() -> dict[str, Any]:
+    """A tree of keywords, word by word: a node's `END` is the relation of the keyword that ends
+    there. Of a keyword that stands under two relations it is the first."""
+    root: dict[str, Any] = {}
+    for relation, group in relation_groups().items():
+        for keyword in [*group.keywords, *MORE_KEYWORDS.get(relation, ())]:
+            node = root
+            for word in tokens(keyword):
+                node = node.setdefault(word, {})
+            node.setdefault(END, relation)
+    return root
+
+
+@lru_cache(maxsize=1)
+def _table() -> dict[str, list[tuple[tuple[str, ...], tuple[str, str]]]]:
+    """First word -> the table's keywords that begin with it, and their names."""
+    found: dict[str, list[tuple[tuple[str, ...], tuple[str, str]]]] = {}
+    for relation, group in relation_groups().items():
+        for keyword in group.keywords:
+            words = tuple(tokens(keyword))
+            found.setdefault(words[0], []).append((words, (relation, keyword)))
+    return found

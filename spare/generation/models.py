@@ -1,0 +1,95 @@
+"""The models that stages ask, loaded when a stage first needs one, and known for certain."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from spare.errors import ModelError
+from spare.generation import llm
+from spare.generation.stages import Options
+from spare.harness.models import load_model
+from spare.harness.models.types import Model, Request
+
+if TYPE_CHECKING:
+    from spare.harness.models.clip import Clip
+
+CANARY_TOKENS = 512
+"""Enough for a pair, or to see that a reply keeps to the schema."""
+
+
+class Models:
+    """Models by what they are for.
+
+    Args:
+        options: which models.
+        engine: how they are loaded: the fields of `spare.harness.models.Options`.
+        known: "llm" or "clip" -> identity of the model that made what is there already; filled in.
+        on_event: receives a line before each model is loaded.
+    """
+
+    def __init__(
+        self,
+        options: Options,
+        engine: Mapping[str, Any],
+        known: dict[str, Mapping[str, str]],
+        on_event: Callable[[str], None] = lambda event: None,
+    ) -> None:
+        self._options, self._engine, self._known = options, dict(engine), known
+        self._on_event = on_event
+        self.facts: dict[str, Mapping[str, str]] = {}
+
+    @cached_property
+    def llm(self) -> Model:
+        """The language model. Raises ModelError if it cannot be loaded, or has changed."""
+        self._on_event(f"Loading {self._options.llm} ...")
+        model = load_model(self._options.llm, language=True, **self._engine)
+        self._check("llm", self._options.llm, model)
+        return model
+
+    @cached_property
+    def clip(self) -> Clip:
+        """The dual encoder. Raises ModelError if it cannot be loaded, or has changed."""
+        from spare.harness.models.clip import Clip
+
+        name = self._options.clip.removeprefix("clip:")
+        self._on_event(f"Loading {name} ...")
+        model = load_model(f"clip:{name}", **self._engine)
+        assert isinstance(model, Clip)
+        self._check("clip", name, model)
+        return model
+
+    def _check(self, role: str, name: str, model: Model) -> None:
+        """Weights at an old path may be new; what they made would not go together."""
+        identity = dict(model.identity)
+        known = self._known.setdefault(role, identity)
+        if known != identity:
+            differing = sorted(
+                part for part in {*known, *identity} if known.get(part) != identity.get(part)
+            )
+            raise ModelError(
+                f"{name} is not the model that made what is there: its {', '.join(differing)} "
+                "differ. Choose another --out."
+            )
+        self.facts[role] = dict(model.facts)
+
+    def require_schema(self) -> None:
+        """Ask about one made-up caption. Raises ModelError unless JSON comes of it: an engine that
+        quietly drops the schema would waste every caption."""
+        request = Request(
+            "canary",
+            (llm.ASK, llm.CANARY),
+            max_new_tokens=min(CANARY_TOKENS, self._options.max_new_tokens),
+            schema=llm.SCHEMA,
+        )
+        (response,) = self.llm.answer([request])
+        reply = response.reply
+        if reply.error:
+            raise ModelError(f"{self._options.llm} fails at a plain caption: {reply.error}")
+        cut_off = reply.finish == "length" and reply.text.startswith('[{"question"')
+        if not cut_off and not llm.read_pairs(reply.text).found:
+            raise ModelError(
+                f"{self._options.llm} does not keep to the JSON schema: to a plain caption it says "
+                f"{reply.text[:80]!r}."
+            )

@@ -1,0 +1,294 @@
+"""Running the stages over the shards of captions: `spare generate`.
+
+    qa/manifest.json            what was asked for, of which models, over which captions
+    qa/<stage>/<shard>.parquet  what each stage has found out
+    qa/cut/<shard>.parquet      which pairs are kept, and why the others are not
+    qa/funnel.json              how many came how far
+
+Stage by stage, so that a model is loaded once; shard by shard, so that a kill costs no more than
+the rows under way (the replies of language models are on disk one by one).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from spare.disk import locked, write_json
+from spare.errors import SpareError
+from spare.generation import shards
+from spare.generation.captions import Part, find_parts, read_manifest
+from spare.generation.cut import cut
+from spare.generation.funnel import funnel
+from spare.generation.models import Models
+from spare.generation.stages import (
+    STAGES,
+    Inputs,
+    Options,
+    Work,
+    load_stage,
+    shard_path,
+    wanted,
+)
+from spare.harness.environment import environment
+
+FORMAT = 1
+
+
+@dataclass(slots=True)
+class Progress:
+    """Where a stage stands; handed to `on_event` as rows are done.
+
+    Attributes:
+        stage: its name; total: captions in all shards; before: how many were done at first.
+    """
+
+    stage: str
+    total: int
+    before: int = 0
+    done: int = 0
+    started: float = 0.0
+
+    @property
+    def pace(self) -> float:
+        """Captions per second since the stage began."""
+        seconds = time.monotonic() - self.started
+        return (self.done - self.before) / seconds if self.started and seconds > 0 else 0.0
+
+
+Event = str | Progress
+
+
+def generate(
+    captions: str | Path,
+    *,
+    out: str | Path,
+    stages: Sequence[str] = (),
+    rethreshold: bool = False,
+    on_event: Callable[[Event], None] = lambda event: None,
+    engine: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> dict[str, Any]:
+    """Build question-answer pairs from captions, or go on with it, and return the funnel.
+
+    Args:
+        captions: folder of `spare captions`, of all sources or of one.
+        out: folder to write to; what is in it and still true is not done again.
+        stages: run only these, of `STAGES`; pairs are decided on once all have run.
+        rethreshold: run no stage; decide again from the scores that are there.
+        on_event: receives a line before each stage, and Progress within it.
+        engine: how models are loaded: fields of `spare.harness.models.Options`.
+        options: fields of `spare.generation.stages.Options`.
+
+    Raises:
+        SpareError: there are no captions, a stage lacks what it reads, a model cannot be loaded or
+            is not the one that made what is there, or the disk is full.
+    """
+    chosen = Options(**options)
+    _check(chosen)
+    out = Path(out)
+    parts = find_parts(captions)
+    for name in stages:
+        load_stage(name)
+    with locked(out):
+        manifest = _open_manifest(out, Path(captions), chosen, rethreshold)
+        known: dict[str, Mapping[str, str]] = manifest["models"]
+        models = Models(chosen, engine or {}, known, on_event)
+        counts = [shards.rows(part.path) for part in parts]
+        started = time.monotonic()
+        for name in () if rethreshold else STAGES:
+            if wanted(name, chosen) and (not stages or name in stages):
+                _run(name, out, parts, counts, chosen, models, on_event)
+                manifest["facts"] |= models.facts
+                write_json(out / "manifest.json", manifest)
+        missing = _missing(out, parts, chosen)
+        if missing:
+            if rethreshold:
+                raise SpareError(
+                    f"{out} has not been through {missing[0]} yet; leave out --rethreshold."
+                )
+            on_event(f"Nothing is decided yet: {', '.join(missing)} is still to be run.")
+            return {}
+        on_event("Deciding which pairs are kept ...")
+        decided = cut(out, parts, chosen)
+        found = funnel(out, parts, chosen) | decided
+        found["seconds"] = round(time.monotonic() - started, 1)
+        write_json(out / "funnel.json", found)
+    return found
+
+
+def _check(options: Options) -> None:
+    for name in ("prefilter", "spatial", "similar", "support", "cap", "harmless"):
+        value = getattr(options, name)
+        if not 0 <= value <= 1:
+            raise SpareError(f"--{name} is a share between 0 and 1, not {value:g}.")
+    if options.clip_scale not in ("raw", "w2.5"):
+        raise SpareError("--clip-scale is raw (the cosine) or w2.5 (2.5 times that).")
+    if options.max_new_tokens < 1:
+        raise SpareError("--max-new-tokens must be at least 1.")
+    if options.llm.startswith("template:") and options.llm != "template:":
+        raise SpareError("--llm template: takes nothing behind its colon.")
+
+
+def _open_manifest(
+    out: Path, captions: Path, options: Options, rethreshold: bool
+) -> dict[str, Any]:
+    """The manifest of what is to be done; what is there already must be about the same captions."""
+    sources = {}
+    for path in sorted([*captions.glob("manifest.json"), *captions.glob("*/manifest.json")]):
+        found = read_manifest(path)
+        sources[found["source"]] = {"files": found["files"], "counts": found["counts"]}
+    path = out / "manifest.json"
+    old: dict[str, Any] = {}
+    if path.exists():
+        with contextlib.suppress(OSError, ValueError):
+            old = json.loads(path.read_text("utf-8"))
+        if old.get("format") != FORMAT:
+            raise SpareError(f"{path} is damaged or of another version; choose another --out.")
+        if old["captions"] != sources:
+            raise SpareError(
+                f"{out} was made from other captions than {captions} holds; choose another --out."
+            )
+    elif rethreshold:
+        raise SpareError(f"{out} holds no pairs yet; leave out --rethreshold.")
+    elif any(out.glob("*/*.parquet")):
+        raise SpareError(f"{out} holds shards and no manifest.json; choose another --out.")
+    manifest = {
+        "format": FORMAT,
+        "started": old.get("started", datetime.now(UTC).isoformat(timespec="seconds")),
+        "options": asdict(options),
+        "captions": sources,
+        "folder": str(captions.resolve()),
+        "models": _models_kept(old, options),
+        "facts": old.get("facts", {}),
+        "environment": environment(),
+    }
+    write_json(path, manifest)
+    return manifest
+
+
+def _models_kept(old: Mapping[str, Any], options: Options) -> dict[str, Any]:
+    """The identities of models that are asked for under their old names."""
+    before = old.get("options", {})
+    kept = {}
+    for role in ("llm", "clip"):
+        if role in old.get("models", {}) and before.get(role) == getattr(options, role):
+            kept[role] = old["models"][role]
+    return kept
+
+
+def fingerprints(name: str, parts: Sequence[Part], options: Options) -> dict[str, str]:
+    """Part -> what a stage's shard is made of if it is up to date."""
+    settings = {
+        one: [load_stage(one).VERSION, dict(load_stage(one).settings(options))]
+        for one in STAGES[: STAGES.index(name) + 1]
+        if wanted(one, options)
+    }
+
+    def mark(one: str, captions: str | None) -> str:
+        needs = [mark(need, captions) for need in load_stage(one).NEEDS if need in settings]
+        return shards.remade(one, settings[one], needs, captions)
+
+    return {part.name: mark(name, shards.fingerprint_of(part.path)) for part in parts}
+
+
+def _run(
+    name: str,
+    out: Path,
+    parts: Sequence[Part],
+    counts: Sequence[int],
+    options: Options,
+    models: Models,
+    on_event: Callable[[Event], None],
+) -> None:
+    """Bring every shard of a stage up to date."""
+    marks = fingerprints(name, parts, options)
+    fresh = [
+        shards.fingerprint_of(shard_path(out, name, part)) == marks[part.name] for part in parts
+    ]
+    progress = Progress(name, sum(counts))
+    progress.before = progress.done = sum(
+        count for count, done in zip(counts, fresh, strict=True) if done
+    )
+    if all(fresh):
+        on_event(progress)
+        return
+    _require(name, out, parts, options)
+    work = load_stage(name).open_stage(options, models)
+    progress.started = time.monotonic()
+    on_event(progress)
+    for part, count, done in zip(parts, counts, fresh, strict=True):
+        if not done:
+            at = progress.done
+
+            def on_row(rows: int, at: int = at) -> None:
+                progress.done = at + rows
+                on_event(progress)
+
+            process(name, work, Inputs(out, part), marks[part.name], on_row)
+            progress.done = at + count
+            on_event(progress)
+
+
+def process(
+    name: str, work: Work, inputs: Inputs, mark: str, on_row: Callable[[int], None]
+) -> None:
+    """Make one shard of a stage, and put it in its place."""
+    table = work(inputs, on_row)
+    errors = sum(map(bool, table.column("error").to_pylist())) if _asks(name, table) else 0
+    facts = {"stage": name, "fingerprint": mark, "errors": errors}
+    shards.write(inputs.shard(name), table, facts)
+    if not errors:  # a request that failed is asked again by the next call, and no other
+        inputs.log(name).unlink(missing_ok=True)
+
+
+def _asks(name: str, table: Any) -> bool:
+    # A picture that cannot be had is no failure of the model's: asking again does not help.
+    return "error" in table.column_names and name != "clipscore"
+
+
+def _require(name: str, out: Path, parts: Sequence[Part], options: Options) -> None:
+    for need in load_stage(name).NEEDS:
+        if not wanted(need, options):
+            continue
+        for part in parts:
+            if shards.facts(shard_path(out, need, part)) is None:
+                raise SpareError(f"The stage {name} reads what {need} writes; run {need} first.")
+
+
+def _missing(out: Path, parts: Sequence[Part], options: Options) -> list[str]:
+    """Stages that have not run over every shard."""
+    return [
+        name
+        for name in STAGES
+        if wanted(name, options)
+        and any(shards.facts(shard_path(out, name, part)) is None for part in parts)
+    ]
+
+
+def read_pipeline(out: str | Path) -> tuple[list[Part], Options, dict[str, Any]]:
+    """The shards, options and manifest of pairs that have been decided on.
+
+    Raises:
+        SpareError: there are none in the folder.
+    """
+    out = Path(out)
+    try:
+        manifest = json.loads((out / "manifest.json").read_text("utf-8"))
+        options = Options(**manifest["options"])
+        parts = find_parts(manifest["folder"])
+    except (OSError, ValueError, KeyError, TypeError):
+        raise SpareError(f"{out} holds no pairs; `spare generate` writes them.") from None
+    lacking = [part for part in parts if shards.facts(shard_path(out, "cut", part)) is None]
+    if lacking:
+        raise SpareError(
+            f"{out} is not finished: nothing is decided on {lacking[0].name} yet. The same "
+            "`spare generate` goes on with it."
+        )
+    return parts, replace(options), manifest

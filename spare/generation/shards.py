@@ -1,0 +1,102 @@
+"""Parquet shards: written whole or not at all, each with the fingerprint of what it was made of.
+
+A shard is as new as its fingerprint: that of the settings and of the shards that it was made from.
+So a stage that was stopped goes on with the first shard that is not there, one whose settings have
+changed is done again, and so is everything behind it; nothing else is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from spare.disk import locked, replaced, write_json
+from spare.errors import DataError
+
+if TYPE_CHECKING:
+    import pyarrow
+
+__all__ = ["fingerprint_of", "locked", "read", "remade", "rows", "write", "write_json"]
+
+MARK = b"spare"
+"""Where a shard's own words stand in the metadata of its file."""
+
+
+def write(path: Path, table: pyarrow.Table, facts: Mapping[str, Any] | None = None) -> None:
+    """Write a shard and what it says about itself. Raises SpareError if the disk is full."""
+    import pyarrow.parquet
+
+    told = {MARK: json.dumps(dict(facts or {}), sort_keys=True).encode()}
+    table = table.replace_schema_metadata({**(table.schema.metadata or {}), **told})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replaced(path) as file:
+        pyarrow.parquet.write_table(table, file, compression="zstd", write_page_checksum=True)
+
+
+def facts(path: Path) -> dict[str, Any] | None:
+    """What a shard says about itself; None if there is none, or a torn one."""
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        metadata = pyarrow.parquet.read_metadata(path).metadata or {}
+        told: dict[str, Any] = json.loads(metadata.get(MARK, b"{}"))
+    except (OSError, ValueError, pyarrow.ArrowException):
+        return None
+    return told
+
+
+def fingerprint_of(path: Path) -> str | None:
+    """What a shard was made of; None if there is none, or a torn one, or it is not whole in itself
+    (questions without a reply, which the next call asks again)."""
+    told = facts(path)
+    return None if told is None or told.get("errors") else str(told.get("fingerprint", ""))
+
+
+def remade(*parts: Any) -> str:
+    """A fingerprint of settings and of other fingerprints."""
+    text = json.dumps(parts, sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+def read(path: Path, columns: Sequence[str] | None = None) -> pyarrow.Table:
+    """A shard's rows.
+
+    Raises:
+        DataError: it is not there or damaged; then it is taken away, so that it is made again.
+    """
+    import pyarrow.parquet
+
+    wanted = None if columns is None else list(columns)
+    with _whole(path):
+        return pyarrow.parquet.read_table(path, columns=wanted, page_checksum_verification=True)
+
+
+def rows(path: Path) -> int:
+    """How many rows a shard has. Raises DataError as `read` does."""
+    import pyarrow.parquet
+
+    with _whole(path):
+        return int(pyarrow.parquet.read_metadata(path).num_rows)
+
+
+@contextlib.contextmanager
+def _whole(path: Path) -> Iterator[None]:
+    import pyarrow
+
+    try:
+        yield
+    except FileNotFoundError:
+        raise DataError("is not there", path, remedy="Run the command that writes it.") from None
+    except (OSError, pyarrow.ArrowException):
+        with contextlib.suppress(OSError):
+            path.unlink()
+        raise DataError(
+            "was damaged and has been taken away",
+            path,
+            remedy="Run the same command again, which writes it anew.",
+        ) from None

@@ -1,0 +1,125 @@
+"""What a pair is about: its relation (of Table 10), class, arguments and frame of reference.
+
+The relation is that of the question, or of the answer where the question has none ("Where is the
+cup?"). By rules alone: a pair that the rules cannot read keeps empty tags, and nothing is guessed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from spare.generation.frames import frame_of
+from spare.generation.grammar import phrase_before, phrase_behind
+from spare.generation.mentions import Mention, find_mentions, tokens
+from spare.generation.models import Models
+from spare.generation.stages import Inputs, Options, Work
+from spare.relations import VSR_CATEGORY
+
+if TYPE_CHECKING:
+    import pyarrow
+
+VERSION = 1
+NEEDS = ("generate",)
+
+CLASS_OF_GROUP: Mapping[str, str] = {
+    **dict.fromkeys(
+        (
+            *("on", "inside_within", "outside", "overlapping_intersecting"),
+            *("connected_attached", "within_boundary", "central_position", "part_of"),
+        ),
+        "topological",
+    ),
+    **dict.fromkeys(
+        (
+            *("left", "right", "above", "below", "front", "back", "between"),
+            *("cardinal_directions", "relative_to"),
+        ),
+        "projective",
+    ),
+    **dict.fromkeys(("near_close", "far", "next_to_beside_adjacent"), "metric"),
+    **dict.fromkeys(("facing", "opposite", "parallel_to", "perpendicular_to"), "orientation"),
+    **dict.fromkeys(("toward_towards", "away_from", "through", "around", "movement_along"), "path"),
+}
+"""Relation of Table 10 -> one of `spare.relations.CLASSES`."""
+
+WEAK = frozenset(("in", "on", "by", "along", "over", "down", "back", "including", "containing"))
+"""Keywords that often mean something else: another relation in the same sentence counts first."""
+
+COLUMNS = (
+    *("relation", "keyword", "class", "vsr_category", "subject", "relatum"),
+    *("frame", "frame_cue", "frame_by"),
+)
+
+
+def settings(options: Options) -> Mapping[str, Any]:
+    """What the output depends on."""
+    return {}
+
+
+def open_stage(options: Options, models: Models) -> Work:
+    """What does a shard: pair_id, relations (all of Table 10 that it names), and `COLUMNS`."""
+
+    def work(inputs: Inputs, on_row: Callable[[int], None]) -> pyarrow.Table:
+        import pyarrow
+
+        pairs = inputs.pairs
+        columns: dict[str, list[Any]] = {name: [] for name in ("relations", *COLUMNS)}
+        for question, answer in zip(pairs.questions, pairs.answers, strict=True):
+            for name, value in tags(question, answer).items():
+                columns[name].append(value)
+        on_row(len(pairs.captions))
+        text = pyarrow.string()
+        arrays = {"relations": pyarrow.array(columns["relations"], pyarrow.list_(text))}
+        arrays |= {name: pyarrow.array(columns[name], text) for name in COLUMNS}
+        return pyarrow.table({"pair_id": pyarrow.array(pairs.ids, text), **arrays})
+
+    return work
+
+
+def tags(question: str, answer: str) -> dict[str, Any]:
+    """Everything that the rules read in a pair; "" where they read nothing."""
+    asked, said = tokens(question), tokens(answer)
+    of_question, of_answer = find_mentions(asked), find_mentions(said)
+    found = [*of_question, *of_answer]
+    main, words = (_main(of_question), asked) if _main(of_question) else (_main(of_answer), said)
+    if main is None and found:
+        main, words = (of_question[0], asked) if of_question else (of_answer[0], said)
+    if main is None:
+        empty = dict.fromkeys(COLUMNS, "")
+        return {"relations": [], **empty, "frame": "none", "frame_by": "rule"}
+    relatum = phrase_behind(words, main.end)
+    subject = phrase_before(words, main.start) if words is asked else _asked_for(asked)
+    frame = frame_of(f"{question} {answer}".lower(), main.relation, relatum)
+    return {
+        "relations": list(dict.fromkeys(one.relation for one in found)),
+        "relation": main.relation,
+        "keyword": main.keyword,
+        "class": CLASS_OF_GROUP[main.relation],
+        "vsr_category": _vsr_category(main.keyword),
+        "subject": subject,
+        "relatum": relatum,
+        "frame": frame.name,
+        "frame_cue": frame.cue,
+        "frame_by": "rule",
+    }
+
+
+def _main(mentions: Sequence[Mention]) -> Mention | None:
+    """The first mention that is not by a weak keyword."""
+    return next((one for one in mentions if one.keyword not in WEAK), None)
+
+
+def _asked_for(words: Sequence[str]) -> str:
+    """What a question asks the place of: "where is the red cup?"."""
+    if words[:1] == ["where"] and len(words) > 2:
+        return phrase_behind(words, 2)
+    return ""
+
+
+def _vsr_category(keyword: str) -> str:
+    """VSR's category of a keyword, under the spelling that VSR has."""
+    for prefix in ("to the ", "on the ", "directly ", "at the ", ""):
+        if keyword.startswith(prefix) and keyword.removeprefix(prefix) in VSR_CATEGORY:
+            return VSR_CATEGORY[keyword.removeprefix(prefix)]
+    return ""

@@ -1,0 +1,135 @@
+"""What was built, as tables: the paper's Table 1, the funnel, and the mix of relations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from spare.errors import counted
+from spare.generation.cut import REASONS
+from spare.leaderboards.grids import Column, Grid
+
+ABOUT: Mapping[str, str] = {
+    "repeat": "the words of an earlier question about the caption",
+    "contradiction": "one question with two answers; neither is kept",
+    "similar": "nearly the meaning of an earlier question",
+    "reference": "speaks of the description, or says nothing",
+    "support": "the caption does not say what the answer says",
+    "no picture": "its picture could not be had",
+    "clipscore": "the question does not go with the picture",
+    "not spatial": "not about space",
+    "benchmark picture": "a benchmark asks about the picture",
+    "balance": "over the cap of its relation",
+    "not scored": "a stage has no score of it",
+}
+"""Why a pair is dropped, for a person."""
+
+
+def grids(found: Mapping[str, Any]) -> list[Grid]:
+    """The funnel as tables."""
+    return [_sources(found), _pairs(found), _relations(found)]
+
+
+def _sources(found: Mapping[str, Any]) -> Grid:
+    columns = [
+        Column("source"),
+        *(
+            Column(name, numeric=True)
+            for name in ("captions", "passed", "mean words", "pairs", "pairs per caption")
+        ),
+    ]
+    rows = []
+    totals = {"captions": 0, "passed": 0, "words": 0, "pairs": 0}
+    for name, counts in found["sources"].items():
+        rows.append(_source(name, counts))
+        totals = {key: totals[key] + counts.get(key, 0) for key in totals}
+    if len(rows) > 1:
+        rows.append(_source("total", totals))
+    return Grid("Captions, and the pairs made of them", columns, rows, list(_notes(found)))
+
+
+def _source(name: str, counts: Mapping[str, int]) -> tuple[str, ...]:
+    passed = counts.get("passed", 0)
+    return (
+        name,
+        f"{counts['captions']:,}",
+        f"{passed:,}",
+        f"{counts['words'] / counts['captions']:.0f}",
+        f"{counts.get('pairs', 0):,}",
+        f"{counts.get('pairs', 0) / passed:.1f}" if passed else "-",
+    )
+
+
+def _notes(found: Mapping[str, Any]) -> Iterator[str]:
+    gate = found["prefilter"]
+    if gate.get("stopped by the gate"):
+        told = f"{counted(gate['stopped by the gate'], 'caption')} without a keyword were not asked"
+        checks = gate.get("spot checks", 0)
+        if checks:
+            missed = gate.get("spot checks about space", 0)
+            told += (
+                f" about; of {checks:,} of them that were all the same, {missed:,} are about space"
+            )
+        yield f"{told}."
+    replies = found["replies"]
+    endings = [f"{name} {count:,}" for name, count in replies.items() if count]
+    if endings:
+        yield f"How replies ended: {', '.join(endings)}."
+    if replies.get("length", 0) > 0.01 * sum(replies.values()):
+        yield "More than 1 % of the replies reached their bound: whole pairs in them were kept."
+    guard = found["guard"]
+    if guard.get("merges") or guard.get("merges blocked"):
+        yield (
+            f"{counted(guard['merges'], 'question')} merged with another; "
+            f"{guard['merges blocked']:,} more were not, since their directions differ."
+        )
+    scale = found["clipscore"]
+    if scale:
+        yield (
+            f"CLIPScore's cutoff drops {scale['dropped at raw']:,} of {scale['scored']:,} pairs on "
+            f"the raw cosine, {scale['dropped at w2.5']:,} on 2.5 times that."
+        )
+    for name, count in found["contamination"].items():
+        yield f"{counted(count, 'pair')} about pictures of {name}."
+
+
+def _pairs(found: Mapping[str, Any]) -> Grid:
+    counts = found["pairs"]
+    total = sum(counts.values())
+    rows = [
+        (reason, f"{counts[reason]:,}", f"{100 * counts[reason] / total:.1f} %", ABOUT[reason])
+        for reason in REASONS
+        if counts.get(reason)
+    ]
+    kept = counts.get("kept", 0)
+    rows.append(("kept", f"{kept:,}", f"{100 * kept / total:.1f} %" if total else "-", ""))
+    columns = [Column("dropped as"), Column("pairs", True), Column("share", True), Column("why")]
+    return Grid(f"{total:,} pairs", columns, rows, strong=frozenset({len(rows) - 1}))
+
+
+def _relations(found: Mapping[str, Any]) -> Grid:
+    from spare.relations import relation_groups
+
+    counts = {name: count for name, count in found["relations"].items() if count}
+    total = sum(counts.values())
+    groups = relation_groups()
+    rows = [
+        (
+            name or "(none)",
+            f"{count:,}",
+            f"{100 * count / total:.2f} %",
+            f"{groups[name].share:.2f} %" if name else "-",
+        )
+        for name, count in sorted(counts.items(), key=lambda one: -one[1])
+    ]
+    columns = [
+        Column("relation"),
+        Column("kept", True),
+        Column("share", True),
+        Column("paper", True),
+    ]
+    notes = [
+        "paper: the relation's share of keywords in SpaRE's Table 10; `spare relations` counts as "
+        "that table does."
+    ]
+    return Grid("What the pairs that were kept are about", columns, rows, notes)
