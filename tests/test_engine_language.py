@@ -50,7 +50,7 @@ def requests(parts: int) -> list[Request]:
         options = {"Yes": "Yes", "No": "No"}
         asked.append(Request(f"rank {number}", whole, options=options, rank=True))
         schema = json.dumps(SCHEMA)
-        asked.append(Request(f"shape {number}", whole, max_new_tokens=400, schema=schema))
+        asked.append(Request(f"shape {number}", whole, max_new_tokens=200, schema=schema))
     return asked
 
 

@@ -3,10 +3,42 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from spare.errors import DataError
+from spare.generation import shards
 from spare.generation.stages import Inputs
 from spare.images import Picture
+
+TABLE = "pictures.parquet"
+"""What `spare images` writes beside the pictures: what became of each."""
+
+
+class Fetched(NamedTuple):
+    """What became of a picture that was to be had.
+
+    Attributes:
+        status: "ok", or why it is not there; error: the same as a sentence.
+        path: where its bytes are now.
+        sha256: of its bytes; perceptual_hash: 16 hex digits; "" if it is not there.
+    """
+
+    status: str
+    path: str
+    sha256: str
+    perceptual_hash: str
+    error: str
+
+
+def picture_table(blobs: Path) -> dict[tuple[str, str], Fetched]:
+    """(kind, where) -> what became of it, for all pictures of a store. Raises DataError if it is
+    none."""
+    path = blobs / TABLE
+    if not path.is_file():
+        raise DataError("is not there", path, remedy="`spare images` writes it.")
+    columns = ["image_kind", "image", *Fetched._fields]
+    names = [shards.read(path, columns).column(name).to_pylist() for name in columns]
+    return {(kind, image): Fetched(*rest) for kind, image, *rest in zip(*names, strict=True)}
 
 
 class Pictures:
@@ -17,13 +49,8 @@ class Pictures:
     """
 
     def __init__(self, blobs: str) -> None:
-        self._blobs = Path(blobs) if blobs else None
         self._columns: tuple[Path, list[dict[str, Any]]] | None = None
-        self._fetched: dict[tuple[str, str], Any] = {}
-        if self._blobs:
-            from spare.generation.images import picture_table
-
-            self._fetched = dict(picture_table(self._blobs))
+        self._fetched = picture_table(Path(blobs)) if blobs else {}
 
     def of(self, inputs: Inputs, row: int) -> Picture | str:
         """The picture of a caption by its row, or a sentence about why there is none."""

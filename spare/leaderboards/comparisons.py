@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 from xml.etree import ElementTree
@@ -20,6 +20,14 @@ SHOWN = 10
 
 READ = 24
 """Characters of what was read that are shown."""
+
+SHORT: Mapping[str, str] = {
+    "regression": "REGRESSION",
+    "possible drop": "drop?",
+    "better": "better",
+    "no regression": "",
+}
+"""An outcome, as a table has room for it."""
 
 UNREAD = "(unread)"
 
@@ -46,8 +54,8 @@ def grids(found: Comparison) -> list[Grid]:
     title = f"{found.new} against {found.base}"
     tables = [Grid(title, _columns("task"), [_row(one) for one in found.tasks], _under(found))]
     if found.slices:
-        # The worst first.
-        worst = sorted(found.slices, key=lambda one: one.difference.value)
+        # The surest losses first: a relation with one sample can fall by 100 and mean nothing.
+        worst = sorted(found.slices, key=lambda one: _loss(one.difference))
         rows = [_row(one) for one in worst]
         about = "p is corrected for all of these together"
         tables.append(Grid(f"By {found.by}; {about}", _columns(found.by), rows))
@@ -55,6 +63,11 @@ def grids(found: Comparison) -> list[Grid]:
         if flips:
             tables.append(_flipped(f"{task} ({prompt}, {rules})", flips, found.by or "relation"))
     return tables
+
+
+def _loss(difference: Difference) -> tuple[float, float]:
+    falls = difference.value < 0
+    return (difference.p if falls else 2 - difference.p), difference.value
 
 
 def _flipped(name: str, flips: Sequence[Flip], tag: str) -> Grid:
@@ -82,7 +95,8 @@ def _short(text: str) -> str:
 
 
 def _columns(first: str) -> list[Column]:
-    numbers = ("base", "new", "change", "95 % interval", "p", "lost", "won")
+    counts = () if first == "task" else ("n",)
+    numbers = (*counts, "base", "new", "change", "95 % interval", "p", "lost, won")
     return [Column(first), *(Column(name, numeric=True) for name in numbers), Column("outcome")]
 
 
@@ -90,14 +104,14 @@ def _row(one: Change) -> tuple[str, ...]:
     difference = one.difference
     return (
         _name(one),
+        *([f"{one.samples:,}"] if one.part else []),
         number(difference.base),
         number(difference.new),
         f"{difference.value:+.2f}",
         _interval(difference, 1),
         _p(one.p),
-        f"{one.lost:,}",
-        f"{one.won:,}",
-        one.outcome,
+        f"{one.lost:,}, {one.won:,}",
+        SHORT[one.outcome],
     )
 
 
@@ -122,7 +136,7 @@ def _under(found: Comparison) -> list[str]:
         verdict(found),
         "lost, won: samples that were more right before, and now. p: after Holm's correction. A "
         f"regression is a drop by more than {found.max_drop:g} % of a figure's range that is "
-        f"significant at {found.alpha:g}.",
+        f"significant at {found.alpha:g}; drop? is one that may be luck.",
         *_possible(found),
         *_reach(found),
         *found.notes,

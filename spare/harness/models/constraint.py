@@ -39,7 +39,7 @@ class Constraint:
         import llguidance.hf
 
         self._tokens = llguidance.hf.from_tokenizer(tokenizer, vocabulary, list(ends) or None)
-        self._vocabulary = vocabulary
+        self._ends = list(ends)
         self._grammars: dict[str, str] = {}
 
     def step(self, schema: str) -> Step:
@@ -50,14 +50,14 @@ class Constraint:
             self._grammars[schema] = LLMatcher.grammar_from_json_schema(
                 schema, defaults={"whitespace_flexible": False}
             )
-        return Step(self._tokens, self._grammars[schema], self._vocabulary)
+        return Step(self._tokens, self._grammars[schema], self._ends)
 
 
 class Step:
     """Masks the scores of each row's next token; for one call of `generate`."""
 
-    def __init__(self, tokens: Any, grammar: str, vocabulary: int) -> None:
-        self._tokens, self._grammar, self._vocabulary = tokens, grammar, vocabulary
+    def __init__(self, tokens: Any, grammar: str, ends: Sequence[int]) -> None:
+        self._tokens, self._grammar, self._ends = tokens, grammar, list(ends)
         self._matchers: list[Any] = []
 
     def __call__(self, ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
@@ -76,14 +76,15 @@ class Step:
                     matcher.consume_token(token)
         else:
             self._matchers = [LLMatcher(self._tokens, self._grammar) for _ in ids]
-        allowed = numpy.ones((len(self._matchers), scores.shape[1]), bool)
+        allowed = numpy.zeros((len(self._matchers), scores.shape[1]), bool)
         for row, matcher in enumerate(self._matchers):
             if matcher.is_error():
                 raise RuntimeError(f"the schema cannot be followed: {matcher.get_error()}")
-            if not matcher.is_stopped():  # what follows the end of a row is padding
-                bits = numpy.frombuffer(matcher.compute_bitmask(), numpy.uint8)
-                found = numpy.unpackbits(bits, bitorder="little")[: self._vocabulary]
-                allowed[row, : len(found)] = found
-                allowed[row, len(found) :] = False
+            if matcher.is_stopped():  # nothing can follow but the end
+                allowed[row, self._ends] = True
+                continue
+            bits = numpy.frombuffer(matcher.compute_bitmask(), numpy.uint8)
+            found = numpy.unpackbits(bits, bitorder="little")[: scores.shape[1]]
+            allowed[row, : len(found)] = found
         mask = torch.from_numpy(allowed).to(scores.device)
         return scores.masked_fill(~mask, float("-inf"))
