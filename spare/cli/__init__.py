@@ -27,6 +27,9 @@ VERBS = {
     "report": "many runs as a static site",
     "captions": "read hyper-detailed captions, to make training data of",
     "generate": "make spatial question-answer pairs of captions, and filter them",
+    "relations": "how spatial a data set is: its relations against SpaRE's",
+    "review": "have a person check a sample of the pairs, and count what is wrong",
+    "publish": "write the pairs that were kept as a data set with its card",
     "demo": "the whole thing offline, on rendered scenes and a tiny model",
 }
 

@@ -27,6 +27,10 @@ class Models:
         engine: how they are loaded: the fields of `spare.harness.models.Options`.
         known: "llm" or "clip" -> identity of the model that made what is there already; filled in.
         on_event: receives a line before each model is loaded.
+
+    Attributes:
+        facts: role -> what may be interesting about a model that was loaded.
+        checked: task -> how many of its pictures pairs were held against, once they were.
     """
 
     def __init__(
@@ -39,6 +43,7 @@ class Models:
         self._options, self._engine, self._known = options, dict(engine), known
         self._on_event = on_event
         self.facts: dict[str, Mapping[str, str]] = {}
+        self.checked: dict[str, int] = {}
 
     @cached_property
     def llm(self) -> Model:

@@ -106,6 +106,7 @@ def generate(
             if wanted(name, chosen) and (not stages or name in stages):
                 _run(name, out, parts, counts, chosen, models, on_event)
                 manifest["facts"] |= models.facts
+                manifest["benchmarks"] = models.checked or manifest["benchmarks"]
                 write_json(out / "manifest.json", manifest)
         missing = _missing(out, parts, chosen)
         if missing:
@@ -118,6 +119,7 @@ def generate(
         on_event("Deciding which pairs are kept ...")
         decided = cut(out, parts, chosen)
         found = funnel(out, parts, chosen) | decided
+        found["benchmarks"] = manifest["benchmarks"]
         found["seconds"] = round(time.monotonic() - started, 1)
         write_json(out / "funnel.json", found)
     return found
@@ -167,6 +169,7 @@ def _open_manifest(
         "folder": str(captions.resolve()),
         "models": _models_kept(old, options),
         "facts": old.get("facts", {}),
+        "benchmarks": old.get("benchmarks", {}),
         "environment": environment(),
     }
     write_json(path, manifest)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from spare.errors import counted
 from spare.generation.cut import REASONS
+from spare.generation.spatiality import Spatiality, gini, paper, top_share
+from spare.generation.stages.tags import CLASS_OF_GROUP
 from spare.leaderboards.grids import Column, Grid
 
 ABOUT: Mapping[str, str] = {
@@ -133,3 +135,73 @@ def _relations(found: Mapping[str, Any]) -> Grid:
         "that table does."
     ]
     return Grid("What the pairs that were kept are about", columns, rows, notes)
+
+
+SPREAD = ("texts", "spatial", "top 17 %", "Gini")
+
+
+def spatiality(found: Sequence[Spatiality]) -> list[Grid]:
+    """How spatial data sets are, side by side with Table 10."""
+    reported = paper()
+    names = [one.name for one in found]
+    whole = Grid(
+        "How spatial the texts are",
+        [Column("data"), *(Column(name, True) for name in SPREAD)],
+        [
+            *(
+                (
+                    one.name,
+                    f"{one.texts:,}",
+                    f"{100 * one.spatial / one.texts:.1f} %",
+                    f"{100 * one.top:.1f} %",
+                    f"{one.gini:.2f}",
+                )
+                for one in found
+            ),
+            (
+                "SpaRE's Table 10 (reported)",
+                "-",
+                "-",
+                f"{100 * top_share(list(reported.values())):.1f} %",
+                f"{gini(list(reported.values())):.2f}",
+            ),
+        ],
+        [
+            "spatial: texts with a keyword of Table 10 that can be meant so. top 17 %: what the "
+            "five most common of 29 relations hold of all keywords."
+        ],
+    )
+    by_relation = [one.relations for one in found]
+    by_class = [one.classes for one in found]
+    return [
+        whole,
+        _shares("relation", names, by_relation, reported),
+        _shares("class", names, by_class, _classes(reported)),
+    ]
+
+
+def _shares(
+    what: str,
+    names: Sequence[str],
+    counts: Sequence[Mapping[str, int]],
+    reported: Mapping[str, float],
+) -> Grid:
+    columns = [Column(what), *(Column(name, True) for name in (*names, "Table 10"))]
+    order = sorted(reported, key=lambda name: -sum(one.get(name, 0) for one in counts))
+    rows = [
+        (name, *(_share(one, name) for one in counts), f"{reported[name]:.2f} %") for name in order
+    ]
+    return Grid(f"Keywords by {what}, as Table 10 counts them", columns, rows)
+
+
+def _classes(shares: Mapping[str, float]) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for relation, share in shares.items():
+        name = CLASS_OF_GROUP[relation]
+        found[name] = found.get(name, 0.0) + share
+    return found
+
+
+def _share(counts: Mapping[str, int], name: str) -> str:
+    total = sum(counts.values())
+    return f"{100 * counts.get(name, 0) / total:.2f} %" if total else "-"

@@ -38,6 +38,7 @@ def open_stage(options: Options, models: Models) -> Work:
     from spare.generation.benchmarks import Known
 
     known = Known(options)
+    models.checked = {name: known.checked[name] for name in sorted(known.checked)}
 
     def work(inputs: Inputs, on_row: Callable[[int], None]) -> pyarrow.Table:
         import pyarrow

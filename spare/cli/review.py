@@ -1,0 +1,51 @@
+"""`spare review`: have a person check a sample of the pairs."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from spare.errors import SpareError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("pairs", metavar="PAIRS", nargs="?", default="", help="folder of `spare generate`")
+    add("-n", type=int, default=0, metavar="N", help="how many; by default enough for 5 points")
+    add("--seed", type=int, default=0, metavar="N", help="which ones (0)")
+    add("--out", default="review.html", metavar="FILE", help="the page (%(default)s)")
+    add("--labels", default="", metavar="CSV", help="what the page saved: says how much is wrong")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    if arguments.labels:
+        return _rates(arguments.labels)
+    if not arguments.pairs:
+        raise SpareError("Name the folder of pairs, or the labels with --labels.")
+    if arguments.n < 0:
+        raise SpareError("-n must be at least 1.")
+    from spare.generation.review import sheet
+    from spare.leaderboards.grids import write
+
+    page, shown, total = sheet(arguments.pairs, arguments.n, arguments.seed)
+    write(Path(arguments.out), page)
+    print(
+        f"{arguments.out} has {shown:,} of {total:,} pairs. Open it, set labels, save them, and "
+        "name the file: spare review --labels labels.csv"
+    )
+    return 0
+
+
+def _rates(path: str) -> int:
+    from spare.generation.review import rates
+    from spare.leaderboards.grids import Column, Grid, show
+
+    found = rates(path)
+    rows = [
+        (one.label, f"{one.count:,}", f"{one.share:.1f} %", f"{one.low:.1f} to {one.high:.1f}")
+        for one in found
+    ]
+    columns = [Column("label"), *(Column(name, True) for name in ("pairs", "share", "95 %"))]
+    title = f"{found[0].of:,} pairs that a person looked at"
+    show([Grid(title, columns, rows, strong=frozenset({len(rows) - 1}))])
+    return 0

@@ -1,0 +1,174 @@
+"""The pairs that were kept as a data set: parquet shards, and a card that says what they are.
+
+    dataset/README.md    the card: counts, funnel, licences, models, what was checked
+    dataset/data/train-00000-of-00003.parquet
+
+`datasets.load_dataset("dataset")` reads it. A picture travels by its key and its place; its pixels
+only if its licence lets them, or for a copy that is not passed on.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from spare.disk import locked, replaced
+from spare.errors import PictureError, SpareError, counted
+from spare.generation import shards
+from spare.generation.pictures import Pictures
+from spare.generation.pipeline import read_pipeline
+from spare.generation.stages import Inputs, Options, wanted
+from spare.generation.stages.tags import COLUMNS
+
+if TYPE_CHECKING:
+    import pyarrow
+
+SHARD = 20_000
+"""Pairs in a shard; with pictures a hundredth of that."""
+
+OF_CAPTION = (
+    *("source", "subset", "split", "image_key", "image_kind", "image", "annotator"),
+    *("text_license", "image_license", "image_redistributable"),
+)
+CARD = "README.md"
+
+
+def publish(
+    pairs: str | Path,
+    *,
+    out: str | Path,
+    pictures: str = "none",
+    on_event: Callable[[str], None] = lambda event: None,
+) -> dict[str, Any]:
+    """Write the pairs of `spare generate` that were kept as a data set, and return its counts.
+
+    Args:
+        pairs: folder of `spare generate`.
+        out: folder of the data set; what is in it is replaced.
+        pictures: "none", "free" (pixels whose licence lets them be passed on), or "all" (for a copy
+            that stays at home).
+        on_event: receives a line for each shard.
+
+    Raises:
+        SpareError: nothing is decided on yet, nothing was kept, or the disk is full.
+    """
+    if pictures not in ("none", "free", "all"):
+        raise SpareError("--pictures is none, free or all.")
+    parts, options, manifest = read_pipeline(pairs)
+    out = Path(out)
+    if out.resolve() == Path(pairs).resolve():
+        raise SpareError(f"{out} holds the pairs themselves; choose another --out.")
+    if out.exists() and any(out.iterdir()) and not _is_ours(out):
+        raise SpareError(f"{out} holds something else; choose another --out.")
+    funnel = json.loads((Path(pairs) / "funnel.json").read_text("utf-8"))
+    with locked(out):
+        (out / CARD).unlink(missing_ok=True)  # without its card it is not whole
+        shutil.rmtree(out / "data", ignore_errors=True)
+        inputs = (Inputs(Path(pairs), part) for part in parts)
+        kept = (row for one in inputs for row in _rows(one, options, pictures))
+        counts: Counter[str] = Counter()
+        written: list[Path] = []
+        size = SHARD if pictures == "none" else SHARD // 100
+        while rows := list(islice(kept, size)):
+            path = out / "data" / f"train-{len(written):05d}.parquet"
+            shards.write(path, _table(rows, pictures))
+            written.append(path)
+            _count(counts, rows)
+            on_event(f"{path}: {counted(len(rows), 'pair')}")
+        if not written:
+            raise SpareError(f"{pairs} has no pair that was kept.")
+        for number, path in enumerate(written):
+            path.rename(path.with_name(f"train-{number:05d}-of-{len(written):05d}.parquet"))
+        from spare.generation.card import card
+
+        with replaced(out / CARD) as file:
+            file.write(card(funnel, manifest, counts, pictures).encode())
+    return dict(counts)
+
+
+def _is_ours(out: Path) -> bool:
+    path = out / CARD
+    return (out / "data").is_dir() or (path.is_file() and "spatial-qa" in path.read_text("utf-8"))
+
+
+def _rows(inputs: Inputs, options: Options, pictures: str) -> Iterator[dict[str, Any]]:
+    """The kept pairs of a shard with everything that is known about them."""
+    pairs = inputs.pairs
+    cut = inputs.table("cut")
+    reasons, weights = cut.column("reason").to_pylist(), cut.column("weight").to_pylist()
+    captions = inputs.captions.select(OF_CAPTION).to_pylist()
+    tags = inputs.table("tags").select(["relations", *COLUMNS]).to_pylist()
+    support = inputs.table("support").to_pylist()
+    spatial = inputs.column("spatial", "probability")
+    cosines: Sequence[float | None] = [None] * len(pairs.ids)
+    if wanted("clipscore", options):
+        cosines = inputs.column("clipscore", "cosine")
+    finder = Pictures(options.blobs)
+    for number, reason in enumerate(reasons):
+        if reason:
+            continue
+        row = pairs.rows[number]
+        line = {
+            "id": pairs.ids[number],
+            "question": pairs.questions[number],
+            "answer": pairs.answers[number],
+            **captions[row],
+            **tags[number],
+            "weight": weights[number],
+            "support": support[number]["coverage"],
+            "in_sentence": support[number]["in_sentence"],
+            "clip_cosine": cosines[number],
+            "spatial_probability": spatial[number],
+        }
+        if pictures != "none":
+            line["picture"] = _pixels(finder, inputs, row, captions[row], pictures)
+        yield line
+
+
+def _pixels(
+    finder: Pictures, inputs: Inputs, row: int, caption: Mapping[str, Any], pictures: str
+) -> dict[str, Any] | None:
+    """A picture's bytes as `datasets` keeps them; None if they may not travel, or are not there."""
+    if pictures == "free" and not caption["image_redistributable"]:
+        return None
+    picture = finder.of(inputs, row)
+    if isinstance(picture, str):
+        return None
+    try:
+        return {"bytes": picture.read(), "path": caption["image_key"]}
+    except PictureError:
+        return None
+
+
+def _count(counts: Counter[str], rows: Sequence[Mapping[str, Any]]) -> None:
+    for row in rows:
+        counts["pairs"] += 1
+        counts[f"source {row['source']}"] += 1
+        counts[f"relation {row['relation'] or '(none)'}"] += 1
+        counts[f"frame {row['frame']}"] += 1
+        counts[f"text licence {row['text_license']}"] += 1
+        counts[f"picture licence {row['image_license']}"] += 1
+        counts["with pixels"] += row.get("picture") is not None
+
+
+def _table(rows: Sequence[Mapping[str, Any]], pictures: str) -> pyarrow.Table:
+    import pyarrow
+
+    text = pyarrow.string()
+    fields = [(name, text) for name in ("id", "question", "answer", *OF_CAPTION[:-1])]
+    fields += [("image_redistributable", pyarrow.bool_()), ("relations", pyarrow.list_(text))]
+    fields += [(name, text) for name in COLUMNS]
+    fields += [(name, pyarrow.float32()) for name in ("weight", "support")]
+    fields += [("in_sentence", pyarrow.bool_())]
+    fields += [(name, pyarrow.float32()) for name in ("clip_cosine", "spatial_probability")]
+    metadata = {}
+    if pictures != "none":
+        fields.append(("picture", pyarrow.struct([("bytes", pyarrow.binary()), ("path", text)])))
+        features = {"info": {"features": {"picture": {"_type": "Image"}}}}
+        metadata = {b"huggingface": json.dumps(features).encode()}
+    return pyarrow.Table.from_pylist(list(rows), pyarrow.schema(fields, metadata or None))
