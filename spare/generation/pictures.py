@@ -67,5 +67,5 @@ class Pictures:
         if kind == "path":
             return Picture(inputs.part.data / image, name)
         if not kind:
-            return f"Picture {name} is not there; its set is given out by request."
+            return f"Picture {name} is not below the folder that its captions were read from."
         return f"Picture {name} was not fetched; `spare images` does, and --blobs names its store."

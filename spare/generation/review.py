@@ -42,7 +42,7 @@ ERROR = 0.05
 
 
 def sample_size(population: int, error: float = ERROR) -> int:
-    """How many of a population to look at, so that a share of it is known within `error` at 95 %."""
+    """How many of a population to look at to know a share of it within `error`, at 95 %."""
     infinite = Z**2 * 0.25 / error**2
     return math.ceil(infinite / (1 + (infinite - 1) / population)) if population else 0
 
@@ -91,14 +91,8 @@ def sheet(pairs: str | Path, number: int = 0, seed: int = 0) -> tuple[str, int, 
             rows += _rows(Inputs(Path(pairs), part), chosen, pictures)
     order = {name: number for number, (_, name, _) in enumerate(drawn)}
     rows.sort(key=lambda row: order[row["id"]])
-    page = render(
-        "review.html",
-        title="Pairs to check",
-        folder=str(pairs),
-        rows=rows,
-        labels=LABELS,
-        total=total,
-    )
+    shown = {"folder": str(pairs), "rows": rows, "labels": LABELS, "total": total}
+    page = render("review.html", title="Pairs to check", **shown)
     return page, len(rows), total
 
 
