@@ -26,12 +26,15 @@ def run(arguments: argparse.Namespace) -> int:
         raise SpareError("-n must be at least 1.")
     from spare.generation.review import sheet
     from spare.leaderboards.grids import write
+    from spare.leaderboards.tables import print_lines
 
     page, shown, total = sheet(arguments.pairs, arguments.n, arguments.seed)
     write(Path(arguments.out), page)
-    print(
-        f"{arguments.out} has {shown:,} of {total:,} pairs. Open it, set labels, save them, and "
-        "name the file: spare review --labels labels.csv"
+    print_lines(
+        [
+            f"{arguments.out} has {shown:,} of {total:,} pairs. Open it, set labels, save them, "
+            "and name the file: spare review --labels labels.csv"
+        ]
     )
     return 0
 

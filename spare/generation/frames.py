@@ -49,7 +49,8 @@ POSSESSIVE = re.compile(
     r"|wheel|half|end))?|left|right)\b|\bthe driver(?:'s|’s) side\b"
 )
 FIXED = re.compile(
-    r"(?<!\bin )\b(?:front|back|rear|head|foot|side)s? of (?:the|a|an|his|her|its|their) (?:[\w-]+ )?"
+    r"(?<!\bin )\b(?:front|back|rear|head|foot|side)s? of (?:the|a|an|his|her|its|their) "
+    r"(?:[\w-]+ )?"
     r"(?:house|building|car|truck|bus|van|train|chair|sofa|couch|bed|table|store|shop|church|boat"
     r"|ship|plane|airplane|laptop|computer|television|tv|stove|oven|bench|book|shirt|jacket|bike"
     r"|bicycle|motorcycle|room|class|line|queue)\b|\bbehind the wheel\b"

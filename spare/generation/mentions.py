@@ -142,7 +142,8 @@ def _is_something_else(words: Sequence[str], start: int, end: int) -> bool:
     if words[end - 1] == "in" and words[end + 1 : end + 2] and words[end + 1] in PICTURE:
         return True  # "in this image I can see ..."
     # "in 1987", "over 200", "by 3": a bare number is no thing, unless it counts things.
-    return after[:1].isdigit() and (end + 1 >= len(words) or not words[end + 1].isalpha())
+    counts = len(after) != 4 and end + 1 < len(words) and words[end + 1].isalpha()
+    return after[:1].isdigit() and not counts
 
 
 @lru_cache(maxsize=1)

@@ -155,10 +155,8 @@ class Pairs:
             for number, row in enumerate(self.rows)
             if not number or row != self.rows[number - 1]
         ]
-        return [
-            range(start, end)
-            for start, end in zip(starts, [*starts[1:], len(self.rows)], strict=True)
-        ]
+        ends = [*starts[1:], len(self.rows)] if starts else []
+        return [range(start, end) for start, end in zip(starts, ends, strict=True)]
 
 
 def read_pairs(generated: pyarrow.Table, captions: pyarrow.Table) -> Pairs:

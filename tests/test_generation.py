@@ -1,0 +1,518 @@
+"""From captions to a data set, end to end: by templates, and by a tiny language model and a tiny
+dual encoder through the real paths; stopped, damaged, and cut again."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pytest
+from caption_world import BENCHMARKED, write_docci, write_narratives, write_sources
+from test_clip import build_clip
+
+from spare.cli import main
+from spare.demo.checkpoint import build_checkpoint
+from spare.errors import SpareError
+from spare.generation import captions as reading
+from spare.generation import llm, shards
+from spare.generation.captions import captions, find_parts
+from spare.generation.pipeline import generate, read_pipeline
+from spare.generation.publish import publish
+from spare.generation.review import LABELS, rates, sheet
+from spare.generation.spatiality import relations
+from spare.generation.stages import STAGES, Inputs
+
+SOURCES = ("docci", "localized-narratives", "pixmo-cap")
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Captions of the three sources, read, 200 each, in shards of 64."""
+    folder = tmp_path_factory.mktemp("world")
+    write_sources(folder / "data")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reading, "SHARD", 64)
+        for source in SOURCES:
+            captions(source, data=folder / "data", out=folder / "captions")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def qa(world: Path) -> Path:
+    """Pairs by templates."""
+    generate(world / "captions", out=world / "qa")
+    return world / "qa"
+
+
+def table(out: Path, stage: str, *names: str) -> list[Any]:
+    """Columns of all shards of a stage, as rows."""
+    rows: list[Any] = []
+    for path in sorted((out / stage).glob("*.parquet")):
+        columns = [shards.read(path).column(name).to_pylist() for name in names]
+        rows += zip(*columns, strict=True)
+    return rows
+
+
+def contents(out: Path) -> dict[str, list[dict[str, Any]]]:
+    """Everything that the stages have found out, by shard."""
+    return {
+        str(path.relative_to(out)): shards.read(path).to_pylist()
+        for path in sorted(out.glob("*/*.parquet"))
+    }
+
+
+# By templates
+
+
+def test_every_source_gives_pairs_and_the_counts_are_those_of_the_rows(qa: Path) -> None:
+    told = json.loads((qa / "funnel.json").read_text())
+    assert set(told["sources"]) == set(SOURCES)
+    for source, counts in told["sources"].items():
+        assert counts["captions"] == 200
+        assert counts["passed"] == (160 if source == "localized-narratives" else 200)
+    reasons = Counter(reason or "kept" for (reason,) in table(qa, "cut", "reason"))
+    assert told["pairs"] == dict(reasons)
+    assert sum(reasons.values()) == sum(one["pairs"] for one in told["sources"].values())
+    assert told["prefilter"]["stopped by the gate"] == 40
+
+
+def test_what_the_captions_say_is_asked(world: Path, qa: Path) -> None:
+    """Each caption says two things plainly; the right questions about both are there."""
+    (part, *_) = find_parts(world / "captions")
+    pairs = Inputs(qa, part).pairs
+    assert len(pairs.ids) == 64 * 8
+    for question, answer in zip(pairs.questions, pairs.answers, strict=True):
+        if question.startswith(("Is", "Are")):
+            assert answer.startswith(("Yes, ", "No, "))
+
+
+def test_pictures_of_benchmarks_are_left_out(qa: Path) -> None:
+    found = table(qa, "contamination", "benchmark", "by")
+    known = [one for one in found if one[0]]
+    assert set(known) == {("vsr_zeroshot", "coco id")}
+    dropped = [reason for (reason,) in table(qa, "cut", "reason")].count("benchmark picture")
+    assert dropped == len(known) == 16
+    assert BENCHMARKED
+
+
+def test_pictures_of_benchmarks_that_are_there_are_known_by_their_looks(tmp_path: Path) -> None:
+    """VSR's own pictures in another size and name: no COCO number, and other bytes."""
+    import PIL.Image
+
+    from spare.demo.world import write_world
+
+    write_world(tmp_path / "benchmarks", sets=2)
+    write_docci(tmp_path / "data", 4)
+    first = next((tmp_path / "benchmarks" / "vsr" / "images").iterdir())
+    with PIL.Image.open(first) as image:
+        image.resize((image.width * 2, image.height * 2)).save(
+            tmp_path / "data/images/train_00002.jpg", quality=90
+        )
+    shutil.copy(first, tmp_path / "data/images/train_00003.jpg")
+    captions("docci", data=tmp_path / "data", out=tmp_path / "captions")
+    generate(tmp_path / "captions", out=tmp_path / "qa", benchmarks=str(tmp_path / "benchmarks"))
+    found = {
+        (pair.split("-")[0], by): name
+        for pair, name, by in table(tmp_path / "qa", "contamination", "pair_id", "benchmark", "by")
+    }
+    assert sorted(by for _, by in found if by) == ["perceptual hash", "sha256"]
+
+
+def test_a_users_list_of_pictures_is_left_out(world: Path, tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_text("train_00003\n900007\n")
+    found = generate(world / "captions", out=tmp_path / "qa", exclude=str(tmp_path / "list.txt"))
+    assert found["contamination"]["excluded"] == 16
+
+
+def test_nothing_is_done_twice(world: Path, qa: Path, tmp_path: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in qa.glob("*/*.parquet")}
+    generate(world / "captions", out=qa)
+    after = {path: path.stat().st_mtime_ns for path in qa.glob("*/*.parquet")}
+    assert {path for path in after if after[path] != before[path]} == set(qa.glob("cut/*"))
+
+
+@pytest.mark.parametrize(
+    ("change", "again"),
+    [
+        ({"support": 0.9}, set()),  # a threshold: nothing but the decision
+        ({"exclude": "list"}, {"contamination"}),
+        (
+            {"prefilter": 0.9},
+            set(STAGES) - {"prefilter", "clipscore"},
+        ),
+    ],
+)
+def test_a_change_redoes_what_hangs_on_it(
+    qa: Path, world: Path, tmp_path: Path, change: dict[str, Any], again: set[str]
+) -> None:
+    shutil.copytree(qa, tmp_path / "qa")
+    (tmp_path / "list").write_text("train_00003\n")
+    options = {
+        name: str(tmp_path / "list") if value == "list" else value for name, value in change.items()
+    }
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "qa").glob("*/*.parquet")}
+    generate(world / "captions", out=tmp_path / "qa", **options)
+    done = {path.parent.name for path in before if path.stat().st_mtime_ns != before[path]}
+    assert done == again | {"cut"}
+
+
+@pytest.mark.parametrize("keep", [0, 100, -50])
+def test_a_torn_shard_is_found_and_made_again(
+    qa: Path, world: Path, tmp_path: Path, keep: int
+) -> None:
+    shutil.copytree(qa, tmp_path / "qa")
+    expected = contents(tmp_path / "qa")
+    for stage in ("generate", "tags"):
+        path = sorted((tmp_path / "qa" / stage).glob("*.parquet"))[1]
+        path.write_bytes(path.read_bytes()[:keep])
+    generate(world / "captions", out=tmp_path / "qa")
+    assert contents(tmp_path / "qa") == expected
+
+
+def test_a_shard_with_changed_bytes_is_a_sentence_and_made_again(
+    qa: Path, world: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(qa, tmp_path / "qa")
+    expected = contents(tmp_path / "qa")
+    path = sorted((tmp_path / "qa" / "tags").glob("*.parquet"))[0]
+    data = bytearray(path.read_bytes())
+    for place in range(20, len(data) // 2, 40):
+        data[place] ^= 0xFF
+    path.write_bytes(data)
+    with pytest.raises(SpareError, match=r"tags.*was damaged and has been taken away"):
+        generate(world / "captions", out=tmp_path / "qa")
+    generate(world / "captions", out=tmp_path / "qa")
+    assert contents(tmp_path / "qa") == expected
+
+
+def test_other_captions_do_not_go_into_the_same_folder(qa: Path, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    write_narratives(tmp_path / "data", 10)
+    captions("localized-narratives", data=tmp_path / "data", out=tmp_path / "captions")
+    with pytest.raises(SpareError, match="was made from other captions"):
+        generate(tmp_path / "captions", out=qa)
+
+
+def test_stages_run_in_their_order(world: Path, tmp_path: Path) -> None:
+    with pytest.raises(SpareError, match="run generate first"):
+        generate(world / "captions", out=tmp_path / "qa", stages=["tags"])
+    assert generate(world / "captions", out=tmp_path / "qa", stages=["prefilter", "generate"]) == {}
+    with pytest.raises(SpareError, match="has not been through duplicates yet"):
+        generate(world / "captions", out=tmp_path / "qa", rethreshold=True)
+    with pytest.raises(SpareError, match="is not finished"):
+        read_pipeline(tmp_path / "qa")
+    with pytest.raises(SpareError, match="There is no stage 'tag'"):
+        generate(world / "captions", out=tmp_path / "qa", stages=["tag"])
+    assert generate(world / "captions", out=tmp_path / "qa")["pairs"]["kept"]
+
+
+def test_relations_can_be_capped_and_weighted(qa: Path, world: Path, tmp_path: Path) -> None:
+    shutil.copytree(qa, tmp_path / "qa")
+    natural = json.loads((qa / "funnel.json").read_text())["relations"]
+    total = sum(natural.values())
+    weights = {"left": 0.5, "above": 0.5}
+    found = generate(
+        world / "captions", out=tmp_path / "qa", rethreshold=True, cap=0.2, weights=weights
+    )
+    for count in found["relations"].values():
+        assert count <= 0.2 * total * 1.15  # drawn pair by pair
+    kept = dict(table(tmp_path / "qa", "cut", "pair_id", "reason"))
+    assert "balance" in kept.values()
+    weight = {
+        relation: one
+        for (relation,), (one,) in zip(
+            table(tmp_path / "qa", "tags", "relation"),
+            table(tmp_path / "qa", "cut", "weight"),
+            strict=True,
+        )
+    }
+    both = natural["left"] + natural["above"]
+    assert weight["left"] == pytest.approx(0.5 / (natural["left"] / both), rel=1e-5)
+    assert weight["front"] == 1
+
+
+# What comes out
+
+
+def test_the_data_set_loads_and_its_card_counts_its_rows(qa: Path, tmp_path: Path) -> None:
+    publish(qa, out=tmp_path / "dataset")
+    data = datasets.load_dataset(
+        str(tmp_path / "dataset"), split="train", cache_dir=str(tmp_path / "cache")
+    )
+    told = json.loads((qa / "funnel.json").read_text())
+    assert len(data) == told["pairs"]["kept"]
+    assert len(set(data["id"])) == len(data)
+    card = (tmp_path / "dataset" / "README.md").read_text()
+    assert f"{len(data):,} pairs, made of" in card
+    for column in ("source", "relation", "frame"):
+        for name, count in Counter(data[column]).items():
+            escaped = name.replace("_", "\\_")
+            assert any(
+                line.split("|")[1].strip() == escaped and line.split("|")[2].strip() == f"{count:,}"
+                for line in card.splitlines()
+                if line.startswith("|")
+            ), (column, name)
+    assert "vsr_zeroshot: 715 of its pictures known, 16 pairs left out." in card
+    assert str(qa) not in card
+
+
+def test_pixels_travel_only_where_they_may(qa: Path, tmp_path: Path) -> None:
+    counts = publish(qa, out=tmp_path / "dataset", pictures="free")
+    data = datasets.load_dataset(
+        str(tmp_path / "dataset"), split="train", cache_dir=str(tmp_path / "cache")
+    )
+    assert data[0]["picture"].size == (64, 64)
+    have = {source for source, one in zip(data["source"], data["picture"], strict=True) if one}
+    assert have == {"docci"}
+    assert counts["with pixels"] == Counter(data["source"])["docci"]
+
+
+def test_a_folder_of_something_else_is_not_replaced(qa: Path, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(SpareError, match="holds something else"):
+        publish(qa, out=tmp_path)
+    with pytest.raises(SpareError, match="holds the pairs themselves"):
+        publish(qa, out=qa)
+
+
+def test_relations_are_counted_alike_before_and_after(qa: Path, tmp_path: Path) -> None:
+    publish(qa, out=tmp_path / "dataset")
+    before, after = relations([qa, tmp_path / "dataset"])
+    assert before.keywords == after.keywords
+    assert before.texts == after.texts > 0
+    assert before.spatial == before.texts
+
+
+def test_a_person_checks_a_sample(qa: Path, tmp_path: Path) -> None:
+    page, shown, total = sheet(qa, 30)
+    assert (shown, total) == (30, json.loads((qa / "funnel.json").read_text())["pairs"]["kept"])
+    assert sheet(qa, 30)[0] == page
+    assert sheet(qa, 30, seed=1)[0] != page
+    assert "data:image/jpeg;base64," in page  # DOCCI's pictures are there
+    lines = ["run,task,id,label,note"]
+    lines += [f"qa,docci,{number},{LABELS[number % 4 == 0]}," for number in range(40)]
+    (tmp_path / "labels.csv").write_text("\n".join([*lines, "qa,docci,99,,"]))
+    found = {one.label: one for one in rates(tmp_path / "labels.csv")}
+    assert found["right"].count == 30
+    assert (found["all faults"].count, found["all faults"].of) == (10, 40)
+    assert found["all faults"].low < 25 < found["all faults"].high
+    (tmp_path / "labels.csv").write_text("id,label\n1,fine\n")
+    with pytest.raises(SpareError, match="row 1: 'fine' is none of right"):
+        rates(tmp_path / "labels.csv")
+
+
+# By models
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    folder = tmp_path_factory.mktemp("models")
+    words = [llm.ASK, llm.CLASSIFY, llm.CANARY]
+    build_checkpoint(folder / "llm", "qwen2", sentences=words, hidden=64, layers=2)
+    build_clip(folder / "clip")
+    return {"llm": f"transformers:{folder / 'llm'}", "clip": str(folder / "clip")}
+
+
+@pytest.fixture(scope="module")
+def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("few")
+    write_docci(folder / "data", 24)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reading, "SHARD", 8)
+        captions("docci", data=folder / "data", out=folder / "captions")
+    return folder / "captions"
+
+
+OPTIONS = {"max_new_tokens": 120, "prefilter": 0.0, "spatial": 0.0, "support": 0.0}
+"""The models know nothing, so nothing is asked of what they say but that it is there."""
+
+
+@pytest.fixture(scope="module")
+def asked(few: Path, models: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("asked") / "qa"
+    generate(few, out=out, **models, **OPTIONS)
+    return out
+
+
+def test_models_are_asked_for_everything(asked: Path) -> None:
+    told = json.loads((asked / "funnel.json").read_text())
+    assert told["replies"].get("error", 0) == 0
+    assert all(0 <= one <= 1 for (one,) in table(asked, "prefilter", "probability"))
+    rows = table(asked, "generate", "asked", "finish", "text", "pairs")
+    assert all(one for one, *_ in rows)
+    for _, finish, text, pairs in rows:
+        assert finish in ("stop", "length")
+        if finish == "length":  # the schema held as far as the reply goes
+            assert text.startswith('[{"question":"')
+            assert len(pairs) == len(llm.read_pairs(text).found)
+    manifest = json.loads((asked / "manifest.json").read_text())
+    assert set(manifest["models"]) == {"llm", "clip"}
+    assert not list(asked.glob("*/*.replies.jsonl"))
+
+
+def test_a_killed_run_goes_on_and_comes_to_the_same(
+    few: Path, models: dict[str, str], asked: Path, tmp_path: Path
+) -> None:
+    command = [sys.executable, "-m", "spare", "generate", str(few), "--out", str(tmp_path / "qa")]
+    command += ["--llm", models["llm"], "--clip", models["clip"], "--max-new-tokens", "120"]
+    command += ["--prefilter", "0", "--spatial", "0", "--support", "0"]
+    draw = random.Random(7)
+    killed = 0
+    for _ in range(3):
+        process = subprocess.Popen(
+            command, env={**os.environ, "OMP_NUM_THREADS": "1"}, stderr=subprocess.DEVNULL
+        )
+        deadline = time.monotonic() + 120
+        done = len(list((tmp_path / "qa").glob("*/*")))
+        while process.poll() is None and time.monotonic() < deadline:
+            if len(list((tmp_path / "qa").glob("*/*"))) > done + draw.randrange(3):
+                time.sleep(draw.random() / 4)
+                process.send_signal(signal.SIGKILL)
+                killed += 1
+                break
+            time.sleep(0.01)
+        process.wait()
+    assert killed
+    generate(few, out=tmp_path / "qa", **models, **OPTIONS)
+    assert contents(tmp_path / "qa") == contents(asked)
+
+
+def test_other_weights_at_the_old_path_are_refused(
+    few: Path, models: dict[str, str], asked: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(asked, tmp_path / "qa")
+    path = Path(models["llm"].removeprefix("transformers:"))
+    shutil.copytree(path, tmp_path / "saved")
+    try:
+        words = [llm.ASK, llm.CLASSIFY, llm.CANARY]
+        build_checkpoint(path, "qwen2", sentences=words, hidden=64, layers=2, seed=1)
+        shard = sorted((tmp_path / "qa" / "generate").glob("*.parquet"))[0]
+        shard.unlink()
+        with pytest.raises(SpareError, match=r"is not the model that made.*weights"):
+            generate(few, out=tmp_path / "qa", **models, **OPTIONS)
+    finally:
+        shutil.rmtree(path)
+        shutil.copytree(tmp_path / "saved", path)
+
+
+@pytest.fixture(scope="module")
+def seen(few: Path, models: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Pairs by templates, held against their pictures by a dual encoder."""
+    out = tmp_path_factory.mktemp("seen") / "qa"
+    generate(few, out=out, clip=models["clip"], clipscore=0.0)
+    return out
+
+
+def test_a_question_is_scored_against_its_picture(
+    few: Path, seen: Path, models: dict[str, str]
+) -> None:
+    """By the cosine that the engine `clip` gives, one picture and one question at a time."""
+    from spare.harness.models import load_model
+    from spare.harness.models.types import Request
+    from spare.images import Picture
+
+    part = find_parts(few)[0]
+    inputs = Inputs(seen, part)
+    cosines = inputs.column("clipscore", "cosine")
+    model = load_model(f"clip:{models['clip']}")
+    for number in (0, 5, len(cosines) - 1):
+        image = inputs.captions.column("image")[inputs.pairs.rows[number]].as_py()
+        text = f"A photo depicts {inputs.pairs.questions[number]}"
+        picture = Picture(part.data / image, image)
+        asked = Request("1", (picture,), options={"A": text}, rank=True)
+        (response,) = model.answer([asked])
+        assert response.reply.likelihoods
+        assert cosines[number] == pytest.approx(response.reply.likelihoods["A"].total, abs=1e-5)
+
+
+def test_the_guard_keeps_directions_apart(few: Path, seen: Path, tmp_path: Path) -> None:
+    """An encoder that knows nothing finds nearly all questions alike; those about opposite
+    directions stay two all the same, unless the paper's own way is asked for."""
+    shutil.copytree(seen, tmp_path / "qa")
+    common = {"llm": "template:", "clip": "any", "clipscore": 0.0, "similar": 0.8}
+    kept = {}
+    for guard in (True, False):
+        found = generate(few, out=tmp_path / "qa", rethreshold=True, guard=guard, **common)
+        kept[guard] = found["pairs"]["kept"]
+        assert found["guard"]["merges blocked"] > 0
+    assert kept[True] > kept[False]
+    reasons = dict(table(tmp_path / "qa", "cut", "pair_id", "reason"))
+    assert "similar" in reasons.values()
+
+
+def test_cutting_again_needs_no_model(few: Path, seen: Path, tmp_path: Path) -> None:
+    shutil.copytree(seen, tmp_path / "qa")
+    scores = sorted(one for (one,) in table(seen, "clipscore", "cosine") if one is not None)
+    middle = scores[len(scores) // 2]
+    for scale, cutoff in (("raw", middle), ("w2.5", 2.5 * middle)):
+        options = {"clip": "/nowhere", "clipscore": min(1.0, cutoff), "clip_scale": scale}
+        if options["clipscore"] != cutoff:
+            continue
+        found = generate(few, out=tmp_path / "qa", rethreshold=True, **options)
+        below = sum(one < middle for one in scores)
+        assert found["pairs"]["clipscore"] == pytest.approx(below, abs=1)
+    strict = generate(few, out=tmp_path / "qa", rethreshold=True, clip="/nowhere", clipscore=1.0)
+    assert strict["pairs"].get("kept", 0) == 0
+    assert strict["clipscore"]["dropped at raw"] == len(scores)
+
+
+def test_pictures_that_cannot_be_had_cost_their_pairs(
+    models: dict[str, str], tmp_path: Path
+) -> None:
+    write_docci(tmp_path / "data", 4)
+    captions("docci", data=tmp_path / "data", out=tmp_path / "captions")
+    (tmp_path / "data/images/train_00001.jpg").unlink()
+    (tmp_path / "data/images/train_00002.jpg").write_bytes(b"no picture")
+    found = generate(tmp_path / "captions", out=tmp_path / "qa", clip=models["clip"], clipscore=0.0)
+    assert found["pairs"]["no picture"] == 16
+    told = {error for (error,) in table(tmp_path / "qa", "clipscore", "error") if error}
+    assert any("is missing" in one for one in told)
+
+
+def test_an_engine_that_drops_the_schema_is_found_out(
+    few: Path, models: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from spare.harness.models import decoding
+
+    def unconstrained(self: Any, schema: str) -> Callable[[Any, Any], Any]:
+        return lambda ids, scores: scores
+
+    monkeypatch.setattr(decoding.Decoder, "_shape", unconstrained)
+    with pytest.raises(SpareError, match="does not keep to the JSON schema"):
+        generate(few, out=tmp_path / "qa", llm=models["llm"], **OPTIONS)
+
+
+# The command
+
+
+def test_the_command_from_files_to_a_data_set(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.chdir(tmp_path)
+    write_docci(tmp_path / "data", 10)
+    assert main(["captions", "docci", "--data", "data", "--out", "captions"]) == 0
+    (tmp_path / "weights.json").write_text(json.dumps({"weights": {"left": 0.9, "above": 0.1}}))
+    arguments = ["generate", "captions", "--out", "qa"]
+    assert main([*arguments, "--relation-weights", "weights.json"]) == 0
+    assert main(["relations", "qa", "captions"]) == 0
+    assert main(["review", "qa", "-n", "5"]) == 0
+    assert main(["publish", "qa", "--out", "dataset"]) == 0
+    shown = capsys.readouterr().out
+    assert "80 pairs" in shown
+    assert max(map(len, shown.splitlines())) <= 100
+    assert main([*arguments, "--similar", "2"]) == 2
+    assert "--similar is a share between 0 and 1" in capsys.readouterr().err
+    assert main(["generate", "nowhere", "--out", "qa"]) == 2
+    assert "`spare captions` makes one" in capsys.readouterr().err
