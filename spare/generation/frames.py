@@ -60,6 +60,17 @@ CARDINAL = re.compile(
     r"(?: of| side)\b"
 )
 
+CUES = (
+    ("viewer", VIEWER, ("viewer", "camera", "observer", "photographer", "our ", "this ")),
+    ("other_agent", OTHER, ("perspective", "view")),
+    ("image_region", REGION, ("of the ", "of this ", "ground")),
+    ("intrinsic", POSSESSIVE, ("'s ", "’s ", "his ", "her ", "its ", "their ", "your ", "my ")),
+    ("intrinsic", FIXED, ("s of ", "t of ", "k of ", "r of ", "d of ", "e of ", "the wheel")),
+    ("absolute_cardinal", CARDINAL, ("north", "south", "east", "west")),
+)
+"""Frame, the pattern of its cues, and what a text must have for that to be looked for: most have
+none of it."""
+
 GRAVITY = frozenset(("above", "below"))
 TURNING = frozenset(("left", "right", "front", "back", "next_to_beside_adjacent", "opposite"))
 """Relations of Table 10 that turn with the frame; "next to" does only in its word for a side."""
@@ -86,17 +97,11 @@ def frame_of(text: str, relation: str, relatum: str) -> Frame:
         relation: of Table 10, or "".
         relatum: the phrase that the relation is to, or "" if it could not be read.
     """
-    for name, pattern in (
-        ("viewer", VIEWER),
-        ("other_agent", OTHER),
-        ("image_region", REGION),
-        ("intrinsic", POSSESSIVE),
-        ("intrinsic", FIXED),
-        ("absolute_cardinal", CARDINAL),
-    ):
-        match = pattern.search(text)
-        if match:
-            return Frame(name, match.group())
+    for name, pattern, signs in CUES:
+        if any(sign in text for sign in signs):
+            match = pattern.search(text)
+            if match:
+                return Frame(name, match.group())
     if relation in GRAVITY:
         return Frame("absolute_gravity")
     if relation in OWN_AXIS:

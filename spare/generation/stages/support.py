@@ -107,15 +107,23 @@ def _meaning(words: Iterable[str]) -> tuple[set[str], set[str]]:
     """The words of a text that carry meaning, in their plain form, and the directions in it."""
     meaning, poles = set(), set()
     for word in words:
-        pole = POLES.get(word)
+        pole, plain = _sort(word)
         if pole:
             poles.add(pole)
-        elif word not in NO_MEANING and word[0].isalnum():
-            meaning.add(_plain(word))
+        elif plain:
+            meaning.add(plain)
     return meaning, poles
 
 
 @lru_cache(maxsize=65536)
+def _sort(word: str) -> tuple[str, str]:
+    """The direction that a word names, or its plain form if it carries meaning; "" otherwise."""
+    pole = POLES.get(word, "")
+    if pole or word in NO_MEANING or not word[0].isalnum():
+        return pole, ""
+    return "", _plain(word)
+
+
 def _plain(word: str) -> str:
     """A word without the endings that grammar puts on it; both sides lose them alike."""
     for ending in ("'s", "’s"):

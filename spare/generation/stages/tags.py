@@ -82,7 +82,9 @@ def tags(question: str, answer: str) -> dict[str, Any]:
     asked, said = tokens(question), tokens(answer)
     of_question, of_answer = find_mentions(asked), find_mentions(said)
     found = [*of_question, *of_answer]
-    main, words = (_main(of_question), asked) if _main(of_question) else (_main(of_answer), said)
+    main, words = _main(of_question), asked
+    if main is None:
+        main, words = _main(of_answer), said
     if main is None and found:
         main, words = (of_question[0], asked) if of_question else (of_answer[0], said)
     if main is None:
