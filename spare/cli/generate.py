@@ -83,6 +83,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     engine = parser.add_argument_group("engine")
     add = engine.add_argument
+    add(
+        "--engine",
+        choices=("local", "ray"),
+        default="local",
+        help="ray: stages run in actors on a Ray cluster that sees the same folders (%(default)s)",
+    )
+    add("--replicas", type=int, default=2, metavar="N", help="actors on the cluster (%(default)s)")
     add("--max-new-tokens", type=int, metavar="N", help="bound on a reply (%(default)s)")
     add("--dtype", default="auto", help="auto (the checkpoint's), float32, bfloat16 or float16")
     add("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps ...")
@@ -107,6 +114,7 @@ def run(arguments: argparse.Namespace) -> int:
             out=arguments.out,
             stages=[name.strip() for name in arguments.stages.split(",") if name.strip()],
             rethreshold=arguments.rethreshold,
+            replicas=arguments.replicas if arguments.engine == "ray" else 0,
             on_event=on_event,
             engine={
                 "dtype": arguments.dtype,

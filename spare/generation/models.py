@@ -30,6 +30,7 @@ class Models:
 
     Attributes:
         facts: role -> what may be interesting about a model that was loaded.
+        engine: how models are loaded.
         checked: task -> how many of its pictures pairs were held against, once they were.
     """
 
@@ -40,7 +41,7 @@ class Models:
         known: dict[str, Mapping[str, str]],
         on_event: Callable[[str], None] = lambda event: None,
     ) -> None:
-        self._options, self._engine, self._known = options, dict(engine), known
+        self._options, self.engine, self.known = options, dict(engine), known
         self._on_event = on_event
         self.facts: dict[str, Mapping[str, str]] = {}
         self.checked: dict[str, int] = {}
@@ -49,7 +50,7 @@ class Models:
     def llm(self) -> Model:
         """The language model. Raises ModelError if it cannot be loaded, or has changed."""
         self._on_event(f"Loading {self._options.llm} ...")
-        model = load_model(self._options.llm, language=True, **self._engine)
+        model = load_model(self._options.llm, language=True, **self.engine)
         self._check("llm", self._options.llm, model)
         return model
 
@@ -60,7 +61,7 @@ class Models:
 
         name = self._options.clip.removeprefix("clip:")
         self._on_event(f"Loading {name} ...")
-        model = load_model(f"clip:{name}", **self._engine)
+        model = load_model(f"clip:{name}", **self.engine)
         assert isinstance(model, Clip)
         self._check("clip", name, model)
         return model
@@ -68,7 +69,7 @@ class Models:
     def _check(self, role: str, name: str, model: Model) -> None:
         """Weights at an old path may be new; what they made would not go together."""
         identity = dict(model.identity)
-        known = self._known.setdefault(role, identity)
+        known = self.known.setdefault(role, identity)
         if known != identity:
             differing = sorted(
                 part for part in {*known, *identity} if known.get(part) != identity.get(part)
@@ -78,6 +79,15 @@ class Models:
                 "differ. Choose another --out."
             )
         self.facts[role] = dict(model.facts)
+
+    def note(self, known: Mapping[str, Mapping[str, str]], checked: Mapping[str, int]) -> None:
+        """Take over what another process knows of the same models. Raises ModelError if they are
+        not the same."""
+        for role, identity in known.items():
+            name = getattr(self._options, role)
+            if self.known.setdefault(role, dict(identity)) != dict(identity):
+                raise ModelError(f"{name} is not the same model on every machine.")
+        self.checked = dict(checked) or self.checked
 
     def require_schema(self) -> None:
         """Ask about one made-up caption. Raises ModelError unless JSON comes of it: an engine that

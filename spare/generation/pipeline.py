@@ -71,6 +71,7 @@ def generate(
     out: str | Path,
     stages: Sequence[str] = (),
     rethreshold: bool = False,
+    replicas: int = 0,
     on_event: Callable[[Event], None] = lambda event: None,
     engine: Mapping[str, Any] | None = None,
     **options: Any,
@@ -82,6 +83,7 @@ def generate(
         out: folder to write to; what is in it and still true is not done again.
         stages: run only these, of `STAGES`; pairs are decided on once all have run.
         rethreshold: run no stage; decide again from the scores that are there.
+        replicas: actors on a Ray cluster that make shards side by side; 0 makes them here.
         on_event: receives a line before each stage, and Progress within it.
         engine: how models are loaded: fields of `spare.harness.models.Options`.
         options: fields of `spare.generation.stages.Options`.
@@ -104,7 +106,7 @@ def generate(
         started = time.monotonic()
         for name in () if rethreshold else STAGES:
             if wanted(name, chosen) and (not stages or name in stages):
-                _run(name, out, parts, counts, chosen, models, on_event)
+                _run(name, out, parts, counts, chosen, models, replicas, on_event)
                 manifest["facts"] |= models.facts
                 manifest["benchmarks"] = models.checked or manifest["benchmarks"]
                 write_json(out / "manifest.json", manifest)
@@ -208,6 +210,7 @@ def _run(
     counts: Sequence[int],
     options: Options,
     models: Models,
+    replicas: int,
     on_event: Callable[[Event], None],
 ) -> None:
     """Bring every shard of a stage up to date."""
@@ -223,6 +226,19 @@ def _run(
         on_event(progress)
         return
     _require(name, out, parts, options)
+    if replicas:
+        from spare.generation.cluster import run_on_ray
+
+        size = dict(zip((part.name for part in parts), counts, strict=True))
+        stale = [part for part, done in zip(parts, fresh, strict=True) if not done]
+        progress.started = time.monotonic()
+
+        def on_part(part: str) -> None:
+            progress.done += size[part]
+            on_event(progress)
+
+        run_on_ray(name, out, stale, marks, options, models, replicas, on_part)
+        return
     work = load_stage(name).open_stage(options, models)
     progress.started = time.monotonic()
     on_event(progress)
