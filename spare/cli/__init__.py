@@ -26,6 +26,7 @@ VERBS = {
     "compare": "is the retrained model better, worse, or merely luckier? With an exit code",
     "report": "many runs as a static site",
     "captions": "read hyper-detailed captions, to make training data of",
+    "images": "fetch the pictures that captions are about",
     "generate": "make spatial question-answer pairs of captions, and filter them",
     "relations": "how spatial a data set is: its relations against SpaRE's",
     "review": "have a person check a sample of the pairs, and count what is wrong",
