@@ -212,3 +212,18 @@ def test_a_model_of_words_loses_nothing(
 def test_there_must_be_pictures_to_shuffle(name: str) -> None:
     with pytest.raises(spare.SpareError, match=r"shuffle|Name the model"):
         load_model(f"shuffled:{name}")
+
+
+def test_only_shuffled_pictures_of_the_same_model_stand_beside(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from spare.cli import main
+    from spare.demo.world import write_world
+    from spare.harness.evaluate import evaluate
+
+    write_world(tmp_path / "data", sets=2)
+    for name in ("random", "majority"):
+        evaluate(name, "vsr_zeroshot", data=tmp_path / "data", out=tmp_path / name)
+    shown = ["show", str(tmp_path / "random"), "--by", "relation", "--shuffled"]
+    assert main([*shown, str(tmp_path / "majority")]) == 2
+    assert "is no run of shuffled pictures" in capsys.readouterr().err

@@ -516,3 +516,38 @@ def test_the_command_from_files_to_a_data_set(
     assert "--similar is a share between 0 and 1" in capsys.readouterr().err
     assert main(["generate", "nowhere", "--out", "qa"]) == 2
     assert "`spare captions` makes one" in capsys.readouterr().err
+
+
+def test_generators_and_pre_filters_side_by_side(
+    few: Path,
+    models: dict[str, str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from spare.generation.ablation import compare_classifiers, compare_generators
+
+    made = compare_generators(
+        few, ["template:", models["llm"]], out=tmp_path / "out", number=6, max_new_tokens=80
+    )
+    assert [one.captions for one in made] == [6, 6]
+    template = made[0]
+    assert (template.passed, template.pairs, template.spatial) == (6, 48, 48)
+    labelled = [
+        {"caption": "A cup stands to the left of a plate.", "spatial": True},
+        {"caption": "A cat lies under the table.", "spatial": True},
+        {"caption": "Everything is calm and blue.", "spatial": False},
+        {"caption": "She lives in hope.", "spatial": False},
+        {"caption": "The two touch.", "spatial": True},
+    ]
+    path = tmp_path / "labelled.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in labelled))
+    (gate,) = compare_classifiers(path, ["template:"], out=tmp_path / "out")
+    assert (gate.hits, gate.misses, gate.false_alarms, gate.rejections) == (2, 1, 1, 1)
+    assert (gate.accuracy, gate.precision, gate.recall) == (0.6, 2 / 3, 2 / 3)
+    monkeypatch.setenv("COLUMNS", "100")
+    arguments = ["ablate", "--labelled", str(path), "--out", str(tmp_path / "out")]
+    assert main([*arguments, "--llm", "template:", "--llm", models["llm"]]) == 0
+    assert "0.67" in capsys.readouterr().out
+    path.write_text('{"caption": "x"}\n')
+    assert main(arguments) == 2

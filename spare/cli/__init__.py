@@ -30,6 +30,7 @@ VERBS = {
     "generate": "make spatial question-answer pairs of captions, and filter them",
     "relations": "how spatial a data set is: its relations against SpaRE's",
     "review": "have a person check a sample of the pairs, and count what is wrong",
+    "ablate": "several generators of pairs side by side, as in the paper's ablations",
     "publish": "write the pairs that were kept as a data set with its card",
     "demo": "the whole thing offline, on rendered scenes and a tiny model",
 }

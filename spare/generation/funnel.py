@@ -14,9 +14,10 @@ from spare.generation.stages import Inputs, Options, wanted
 def funnel(out: Path, parts: Sequence[Part], options: Options) -> dict[str, Any]:
     """Counts over all shards, as `funnel.json` and the data set's card show them.
 
-    Keys: sources (source -> captions, passed, words, pairs), prefilter (what the gate and the model
-    did), replies (how replies ended), guard, clipscore (drop rates on both scales, quantiles),
-    contamination (benchmark -> pairs), frames (frame of reference -> pairs).
+    Keys: spatial (pairs with a keyword of Table 10), sources (source -> captions, passed, words,
+    pairs), prefilter (what the gate and the model did), replies (how replies ended), guard,
+    clipscore (drop rates on both scales, quantiles), contamination (benchmark -> pairs), frames
+    (frame of reference -> pairs).
     """
     sources: dict[str, Counter[str]] = {}
     gate: Counter[str] = Counter()
@@ -24,6 +25,7 @@ def funnel(out: Path, parts: Sequence[Part], options: Options) -> dict[str, Any]
     guard: Counter[str] = Counter()
     benchmarks: Counter[str] = Counter()
     frames: Counter[str] = Counter()
+    spatial = 0
     cosines: list[float] = []
     for part in parts:
         inputs = Inputs(out, part)
@@ -36,8 +38,10 @@ def funnel(out: Path, parts: Sequence[Part], options: Options) -> dict[str, Any]
             benchmarks.update(filter(None, inputs.column("contamination", "benchmark")))
         if wanted("clipscore", options):
             cosines += [one for one in inputs.column("clipscore", "cosine") if one is not None]
+        spatial += sum(map(bool, inputs.column("tags", "relation")))
         frames.update(inputs.column("tags", "frame"))
     return {
+        "spatial": spatial,
         "sources": {name: dict(counts) for name, counts in sources.items()},
         "prefilter": dict(gate),
         "replies": dict(replies),

@@ -1,0 +1,83 @@
+"""`spare ablate`: several generators, or pre-filters, side by side."""
+
+from __future__ import annotations
+
+import argparse
+
+from spare.errors import SpareError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("captions", metavar="CAPTIONS", nargs="?", default="", help="folder of `spare captions`")
+    add("--llm", action="append", default=[], metavar="MODEL", help="a generator; repeat it")
+    add("--out", required=True, metavar="DIR", help="folder for what they say; an old one goes on")
+    add("-n", type=int, default=100, metavar="N", help="captions, drawn at random (%(default)s)")
+    add("--clip", default="", metavar="MODEL", help="dual encoder, the same for all")
+    add(
+        "--labelled",
+        default="",
+        metavar="FILE",
+        help="JSON Lines with caption and spatial: how the pre-filters do on them",
+    )
+    add("--max-new-tokens", type=int, default=8192, metavar="N", help="bound on a reply")
+    add("--dtype", default="auto", help="auto (the checkpoint's), float32, bfloat16 or float16")
+    add("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps ...")
+    parser.epilog = (
+        "For the paper's other ablations give `spare generate` the folder of one source, or "
+        "weights of one class of relations."
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from spare.cli.generate import progress
+    from spare.generation.ablation import compare_classifiers, compare_generators
+    from spare.leaderboards.grids import Column, Grid, show
+
+    llms = arguments.llm or ["template:"]
+    engine = {"dtype": arguments.dtype, "device": arguments.device}
+    if not arguments.captions and not arguments.labelled:
+        raise SpareError("Name a folder of captions, or labelled captions with --labelled.")
+    if arguments.captions:
+        with progress() as on_event:
+            made = compare_generators(
+                arguments.captions,
+                llms,
+                out=arguments.out,
+                number=arguments.n,
+                on_event=on_event,
+                engine=engine,
+                clip=arguments.clip,
+                max_new_tokens=arguments.max_new_tokens,
+            )
+        names = ("passed", "pairs", "per caption", "about space", "kept", "cut off", "s/caption")
+        rows = [
+            (
+                one.name,
+                f"{one.passed:,}",
+                f"{one.pairs:,}",
+                f"{one.pairs / one.passed:.1f}" if one.passed else "-",
+                f"{100 * one.spatial / one.pairs:.1f} %" if one.pairs else "-",
+                f"{one.kept:,}",
+                f"{one.cut_off:,}",
+                f"{one.seconds:.2f}",
+            )
+            for one in made
+        ]
+        columns = [Column("generator"), *(Column(name, True) for name in names)]
+        about = "about space: pairs with a keyword of Table 10; the paper's authors looked at them."
+        show([Grid(f"{made[0].captions:,} captions", columns, rows, [about])])
+    if arguments.labelled:
+        told = compare_classifiers(arguments.labelled, llms, out=arguments.out, engine=engine)
+        measures = ("accuracy", "precision", "recall", "F1", "s/caption")
+        lines = [
+            (
+                one.name,
+                *(f"{value:.2f}" for value in (one.accuracy, one.precision, one.recall, one.f1)),
+                f"{one.seconds:.3f}",
+            )
+            for one in told
+        ]
+        columns = [Column("pre-filter"), *(Column(name, True) for name in measures)]
+        show([Grid("Is the caption about space?", columns, lines)])
+    return 0
