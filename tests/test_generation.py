@@ -17,7 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+import pyarrow
 import pytest
+import torch
 from caption_world import BENCHMARKED, write_docci, write_narratives, write_sources
 from test_clip import build_clip
 
@@ -278,6 +280,18 @@ def test_pixels_travel_only_where_they_may(qa: Path, tmp_path: Path) -> None:
     assert counts["with pixels"] == Counter(data["source"])["docci"]
 
 
+def test_a_part_can_be_published_alone(qa: Path, tmp_path: Path) -> None:
+    counts = publish(qa, out=tmp_path / "docci", only={"source": "docci", "class": "projective"})
+    assert counts["pairs"] == counts["source docci"] > 0
+    card = (tmp_path / "docci" / "README.md").read_text()
+    assert "Only source docci. Only class projective." in card
+    assert "relation on" not in counts
+    with pytest.raises(SpareError, match="has no pair with frame other_agent that was kept"):
+        publish(qa, out=tmp_path / "none", only={"frame": "other_agent"})
+    with pytest.raises(SpareError, match="--only knows source"):
+        publish(qa, out=tmp_path / "none", only={"colour": "red"})
+
+
 def test_a_folder_of_something_else_is_not_replaced(qa: Path, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(SpareError, match="holds something else"):
@@ -320,7 +334,9 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     folder = tmp_path_factory.mktemp("models")
     words = [llm.ASK, llm.CLASSIFY, llm.CANARY]
     build_checkpoint(folder / "llm", "qwen2", sentences=words, hidden=64, layers=2)
-    build_clip(folder / "clip")
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        build_clip(folder / "clip")
     return {"llm": f"transformers:{folder / 'llm'}", "clip": str(folder / "clip")}
 
 
@@ -410,7 +426,7 @@ def test_other_weights_at_the_old_path_are_refused(
 def seen(few: Path, models: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Pairs by templates, held against their pictures by a dual encoder."""
     out = tmp_path_factory.mktemp("seen") / "qa"
-    generate(few, out=out, clip=models["clip"], clipscore=0.0)
+    generate(few, out=out, clip=models["clip"], clipscore=-1.0)
     return out
 
 
@@ -440,7 +456,7 @@ def test_the_guard_keeps_directions_apart(few: Path, seen: Path, tmp_path: Path)
     """An encoder that knows nothing finds nearly all questions alike; those about opposite
     directions stay two all the same, unless the paper's own way is asked for."""
     shutil.copytree(seen, tmp_path / "qa")
-    common = {"llm": "template:", "clip": "any", "clipscore": 0.0, "similar": 0.8}
+    common = {"llm": "template:", "clip": "any", "clipscore": -1.0, "similar": 0.8}
     kept = {}
     for guard in (True, False):
         found = generate(few, out=tmp_path / "qa", rethreshold=True, guard=guard, **common)
@@ -474,7 +490,9 @@ def test_pictures_that_cannot_be_had_cost_their_pairs(
     captions("docci", data=tmp_path / "data", out=tmp_path / "captions")
     (tmp_path / "data/images/train_00001.jpg").unlink()
     (tmp_path / "data/images/train_00002.jpg").write_bytes(b"no picture")
-    found = generate(tmp_path / "captions", out=tmp_path / "qa", clip=models["clip"], clipscore=0.0)
+    found = generate(
+        tmp_path / "captions", out=tmp_path / "qa", clip=models["clip"], clipscore=-1.0
+    )
     assert found["pairs"]["no picture"] == 16
     told = {error for (error,) in table(tmp_path / "qa", "clipscore", "error") if error}
     assert any("is missing" in one for one in told)
@@ -491,6 +509,35 @@ def test_an_engine_that_drops_the_schema_is_found_out(
     monkeypatch.setattr(decoding.Decoder, "_shape", unconstrained)
     with pytest.raises(SpareError, match="does not keep to the JSON schema"):
         generate(few, out=tmp_path / "qa", llm=models["llm"], **OPTIONS)
+
+
+def test_a_model_may_say_whose_left_is_meant(
+    few: Path, models: dict[str, str], asked: Path, tmp_path: Path
+) -> None:
+    """It is asked about nothing but what the rules leave open."""
+    shutil.copytree(asked, tmp_path / "qa")
+    part = find_parts(few)[0]
+    path = Inputs(tmp_path / "qa", part).shard("generate")
+    shard = shards.read(path)
+    pair = {"question": "What is left of the car?", "answer": "A cup.", "sentence": ""}
+    plain = {"question": "What is on the bed?", "answer": "A cup.", "sentence": ""}
+    pairs = [[pair, plain] for _ in range(shard.num_rows)]
+    place = shard.schema.get_field_index("pairs")
+    column = pyarrow.array(pairs, shard.schema.field("pairs").type)
+    shards.write(path, shard.set_column(place, "pairs", column), shards.facts(path))
+    from spare.generation.models import Models
+    from spare.generation.stages import Options, tags
+
+    options = Options(llm=models["llm"], llm_frames=True)
+    inputs = Inputs(tmp_path / "qa", part)
+    found = tags.open_stage(options, Models(options, {}, {}))(inputs, lambda rows: None)
+    by = Counter(
+        zip(*(found.column(name).to_pylist() for name in ("frame", "frame_by")), strict=True)
+    )
+    assert by["none", "rule"] == 8
+    assert sum(by[frame, "llm"] for frame in ("viewer", "intrinsic")) + by["ambiguous", "rule"] == 8
+    asked_about = inputs.log("tags").read_text().count("\n")
+    assert asked_about == 8
 
 
 # The command

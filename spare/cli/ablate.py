@@ -24,8 +24,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--dtype", default="auto", help="auto (the checkpoint's), float32, bfloat16 or float16")
     add("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps ...")
     parser.epilog = (
-        "For the paper's other ablations give `spare generate` the folder of one source, or "
-        "weights of one class of relations."
+        "For the paper's other ablations publish one part of the pairs: `spare publish --only "
+        "source=docci`, `--only class=projective`."
     )
 
 

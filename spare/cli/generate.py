@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 OPTIONS = (
     *("llm", "clip", "blobs", "benchmarks", "exclude", "max_new_tokens", "prefilter", "spatial"),
-    *("similar", "guard", "support", "clipscore", "clip_scale", "cap", "harmless"),
+    *("similar", "guard", "support", "clipscore", "clip_scale", "cap", "harmless", "llm_frames"),
 )
 
 
@@ -39,6 +39,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--clip", default="", metavar="MODEL", help="dual encoder for near duplicates and CLIPScore"
+    )
+    add(
+        "--llm-frames",
+        action="store_true",
+        help="have the language model say whose left is meant where rules cannot tell",
     )
     add("--blobs", default="", metavar="DIR", help="where `spare images` put the pictures")
     add(

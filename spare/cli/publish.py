@@ -17,16 +17,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="pixels in the shards: none; free, those that may be passed on; all, for a copy that "
         "stays at home (%(default)s)",
     )
+    add(
+        "--only",
+        action="append",
+        default=[],
+        metavar="COLUMN=VALUE",
+        help="a part: source=docci, class=projective, relation=left, frame=viewer ...; repeat it",
+    )
     parser.epilog = '`datasets.load_dataset("DIR")` reads it.'
 
 
 def run(arguments: argparse.Namespace) -> int:
+    from spare.errors import SpareError
     from spare.generation.publish import publish
 
+    only = dict(one.partition("=")[::2] for one in arguments.only)
+    if "" in only.values():
+        raise SpareError("--only takes COLUMN=VALUE, such as class=projective.")
     counts = publish(
         arguments.pairs,
         out=arguments.out,
         pictures=arguments.pictures,
+        only=only,
         on_event=lambda line: print(line, file=sys.stderr, flush=True),
     )
     print(f"{counts['pairs']:,} pairs are in {arguments.out}; its README.md says what they are.")

@@ -10,14 +10,18 @@ from spare.leaderboards.grids import Column, Grid, written
 
 
 def card(
-    funnel: Mapping[str, Any], manifest: Mapping[str, Any], counts: Mapping[str, int], pictures: str
+    funnel: Mapping[str, Any],
+    manifest: Mapping[str, Any],
+    counts: Mapping[str, int],
+    pictures: str,
+    only: Mapping[str, str],
 ) -> str:
     """The card as Markdown. Its counts are of the rows that were written, not of what was planned.
 
     Args:
         funnel: what `spare generate` counted; manifest: how it was asked to.
         counts: of the rows in the shards: "pairs", "source X", "relation X", "frame X" ...
-        pictures: "none", "free" or "all".
+        pictures: "none", "free" or "all". only: column -> value that all rows have.
     """
     from huggingface_hub import DatasetCardData
 
@@ -34,7 +38,7 @@ def card(
     parts = [
         f"---\n{head.to_yaml()}\n---\n",
         f"# Spatial question-answer pairs\n\n{size:,} pairs, made of hyper-detailed captions after "
-        "SpaRE (arXiv 2504.20648).",
+        "SpaRE (arXiv 2504.20648)." + "".join(f" Only {name} {one}." for name, one in only.items()),
         _provenance(manifest),
         "## Funnel\n",
         written(grids(funnel), "markdown"),

@@ -53,6 +53,14 @@ Description:
 """In front of a caption. The caption comes last, so that all requests begin alike and the beginning
 is computed once."""
 
+FRAME = """\
+A question and its answer about a picture say on which side of something a thing is. Is that the
+side as somebody who looks at the picture sees it, or the thing's own side, as a car has a left side
+of its own? Go by the description. Answer with viewer or own.
+
+"""
+"""In front of a description and a pair whose frame of reference the rules cannot tell."""
+
 CANARY = "A red cup stands to the left of a blue plate, and a spoon lies in front of them."
 """A caption that any model can ask about: if no pair comes of it, the engine does not keep to the
 schema, and every caption would be wasted."""
@@ -84,17 +92,23 @@ def classify_request(key: str, text: str) -> Request:
     return Request(key, (CLASSIFY, text), options={"Yes": "Yes", "No": "No"}, rank=True)
 
 
+def frame_request(key: str, caption: str, question: str, answer: str) -> Request:
+    """Asks whose left a pair means; to be ranked."""
+    text = f"Description: {caption}\nQuestion: {question}\nAnswer: {answer}"
+    return Request(key, (FRAME, text), options={"viewer": "viewer", "intrinsic": "own"}, rank=True)
+
+
 def pairs_request(key: str, caption: str, max_new_tokens: int) -> Request:
     """Asks for pairs about a caption."""
     return Request(key, (ASK, caption), max_new_tokens=max_new_tokens, schema=SCHEMA)
 
 
-def probability(reply: Reply) -> float:
-    """How likely Yes is, of Yes and No; NaN if there is no reply."""
+def probability(reply: Reply, one: str = "Yes", other: str = "No") -> float:
+    """How likely one of two answers is; NaN if there is no reply."""
     if not reply.likelihoods:
         return math.nan
-    yes, no = (reply.likelihoods[name].total for name in ("Yes", "No"))
-    return 1 / (1 + math.exp(min(no - yes, 700)))
+    first, second = (reply.likelihoods[name].total for name in (one, other))
+    return 1 / (1 + math.exp(min(second - first, 700)))
 
 
 # Replies on disk

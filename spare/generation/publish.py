@@ -36,6 +36,8 @@ OF_CAPTION = (
     *("text_license", "image_license", "image_redistributable"),
 )
 CARD = "README.md"
+ONLY = ("source", "subset", "split", "relation", "class", "frame")
+"""Columns by which a part can be published: the paper's ablations by source and by relation."""
 
 
 def publish(
@@ -43,6 +45,7 @@ def publish(
     *,
     out: str | Path,
     pictures: str = "none",
+    only: Mapping[str, str] | None = None,
     on_event: Callable[[str], None] = lambda event: None,
 ) -> dict[str, Any]:
     """Write the pairs of `spare generate` that were kept as a data set, and return its counts.
@@ -52,6 +55,7 @@ def publish(
         out: folder of the data set; what is in it is replaced.
         pictures: "none", "free" (pixels whose licence lets them be passed on), or "all" (for a copy
             that stays at home).
+        only: column -> value: pairs of one source, one class of relations ...
         on_event: receives a line for each shard.
 
     Raises:
@@ -59,6 +63,10 @@ def publish(
     """
     if pictures not in ("none", "free", "all"):
         raise SpareError("--pictures is none, free or all.")
+    only = only or {}
+    strange = set(only) - set(ONLY)
+    if strange:
+        raise SpareError(f"--only knows {', '.join(ONLY)}, and not {min(strange)}.")
     parts, options, manifest = read_pipeline(pairs)
     out = Path(out)
     if out.resolve() == Path(pairs).resolve():
@@ -70,7 +78,12 @@ def publish(
         (out / CARD).unlink(missing_ok=True)  # without its card it is not whole
         shutil.rmtree(out / "data", ignore_errors=True)
         inputs = (Inputs(Path(pairs), part) for part in parts)
-        kept = (row for one in inputs for row in _rows(one, options, pictures))
+        kept = (
+            row
+            for one in inputs
+            for row in _rows(one, options, pictures)
+            if all(row[name] == value for name, value in only.items())
+        )
         counts: Counter[str] = Counter()
         written: list[Path] = []
         size = SHARD if pictures == "none" else SHARD // 100
@@ -81,13 +94,14 @@ def publish(
             _count(counts, rows)
             on_event(f"{path}: {counted(len(rows), 'pair')}")
         if not written:
-            raise SpareError(f"{pairs} has no pair that was kept.")
+            what = "".join(f" with {name} {value}" for name, value in only.items())
+            raise SpareError(f"{pairs} has no pair{what} that was kept.")
         for number, path in enumerate(written):
             path.rename(path.with_name(f"train-{number:05d}-of-{len(written):05d}.parquet"))
         from spare.generation.card import card
 
         with replaced(out / CARD) as file:
-            file.write(card(funnel, manifest, counts, pictures).encode())
+            file.write(card(funnel, manifest, counts, pictures, only).encode())
     return dict(counts)
 
 

@@ -60,7 +60,7 @@ class Options:
         support: least share of an answer's content words that the caption must have.
         clipscore: least score of a question against its picture; clip_scale: "raw" (the cosine) or
             "w2.5" (2.5 times that, as Hessel et al. 2021 scale it).
-        squash: pictures are squeezed into the encoder's square instead of cropped to it.
+        llm_frames: the language model says whose left is meant where the rules cannot.
         weights: relation -> weight, for training; empty keeps the natural mix.
         cap: largest share of kept pairs that one relation may have; 1 for any.
         harmless: share of the kept pairs that may be pairs that only the spatial check would drop.
@@ -79,7 +79,7 @@ class Options:
     support: float = 0.7
     clipscore: float = 0.25
     clip_scale: str = "raw"
-    squash: bool = False
+    llm_frames: bool = False
     weights: Mapping[str, float] = field(default_factory=dict)
     cap: float = 1.0
     harmless: float = 0.0

@@ -1,7 +1,8 @@
 """What a pair is about: its relation (of Table 10), class, arguments and frame of reference.
 
 The relation is that of the question, or of the answer where the question has none ("Where is the
-cup?"). By rules alone: a pair that the rules cannot read keeps empty tags, and nothing is guessed.
+cup?"). A pair that the rules cannot read keeps empty tags, and nothing is guessed; whose left is
+meant where they cannot tell, a language model may say (`llm_frames`).
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from spare.generation import llm
 from spare.generation.frames import frame_of
 from spare.generation.grammar import phrase_before, phrase_behind
 from spare.generation.mentions import Mention, find_mentions, tokens
@@ -51,10 +53,13 @@ COLUMNS = (
     *("frame", "frame_cue", "frame_by"),
 )
 
+SURE = 0.75
+"""Least probability at which a model's word for a frame of reference is taken."""
+
 
 def settings(options: Options) -> Mapping[str, Any]:
     """What the output depends on."""
-    return {}
+    return {"llm": options.llm, "prompt": llm.FRAME} if _asks(options) else {}
 
 
 def open_stage(options: Options, models: Models) -> Work:
@@ -68,6 +73,8 @@ def open_stage(options: Options, models: Models) -> Work:
         for question, answer in zip(pairs.questions, pairs.answers, strict=True):
             for name, value in tags(question, answer).items():
                 columns[name].append(value)
+        if _asks(options):
+            _ask(inputs, columns, models)
         on_row(len(pairs.captions))
         text = pyarrow.string()
         arrays = {"relations": pyarrow.array(columns["relations"], pyarrow.list_(text))}
@@ -75,6 +82,32 @@ def open_stage(options: Options, models: Models) -> Work:
         return pyarrow.table({"pair_id": pyarrow.array(pairs.ids, text), **arrays})
 
     return work
+
+
+def _asks(options: Options) -> bool:
+    return options.llm_frames and not options.template
+
+
+def _ask(inputs: Inputs, columns: dict[str, list[Any]], models: Models) -> None:
+    """Have the language model say whose left is meant, where the rules leave that open. Where it is
+    not sure either, it stays open."""
+    pairs = inputs.pairs
+    numbers = [number for number, frame in enumerate(columns["frame"]) if frame == "ambiguous"]
+    requests = [
+        llm.frame_request(
+            pairs.ids[number],
+            pairs.captions[pairs.rows[number]],
+            pairs.questions[number],
+            pairs.answers[number],
+        )
+        for number in numbers
+    ]
+    replies = llm.answered(models.llm, requests, inputs.log("tags"))
+    for number in numbers:
+        viewer = llm.probability(replies[pairs.ids[number]], "viewer", "intrinsic")
+        frame = "viewer" if viewer >= SURE else "intrinsic" if 1 - viewer >= SURE else ""
+        if frame:
+            columns["frame"][number], columns["frame_by"][number] = frame, "llm"
 
 
 def tags(question: str, answer: str) -> dict[str, Any]:
