@@ -244,6 +244,25 @@ def test_relations_can_be_capped_and_weighted(qa: Path, world: Path, tmp_path: P
     assert weight["front"] == 1
 
 
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"benchmarks": "nowhere"}, "There is no folder nowhere"),
+        ({"exclude": "nowhere"}, "nowhere cannot be read"),
+        ({"blobs": "nowhere"}, "pictures.parquet: is not there"),
+        ({"clip": "./nowhere"}, "There is no folder ./nowhere"),
+        ({"clip_scale": "w3"}, "raw .* or w2.5"),
+        ({"cap": 1.5}, "--cap is a share"),
+    ],
+)
+def test_what_the_last_stage_lacks_is_said_before_the_first(
+    world: Path, tmp_path: Path, options: dict[str, Any], sentence: str
+) -> None:
+    with pytest.raises(SpareError, match=sentence):
+        generate(world / "captions", out=tmp_path / "qa", **options)
+    assert not list(tmp_path.glob("qa/*/*"))
+
+
 # What comes out
 
 

@@ -48,6 +48,11 @@ def run(arguments: argparse.Namespace) -> int:
             limits=Limits(private=frozenset(arguments.allow_private)),
             on_event=on_event,
         )
+    if not counts:
+        raise SpareError(
+            f"No caption in {arguments.captions} names a picture that can be fetched: put the "
+            "pictures below the folder that --data named, and run `spare captions` again."
+        )
     rows = [(name, f"{counts[name]:,}", about) for name, about in ABOUT.items() if counts[name]]
     columns = [Column("pictures"), Column("count", True), Column("")]
     show([Grid(f"{sum(counts.values()):,} pictures", columns, rows)])

@@ -110,7 +110,7 @@ def compare_generators(
     sample = _sample(Path(captions), out / "captions", number)
     found = []
     for name in dict.fromkeys(llms):
-        on_event(f"{name}:")
+        on_event(f"Generator {name}")
         start = time.monotonic()
         funnel = generate(
             out / "captions",

@@ -47,12 +47,7 @@ class Known:
             for number in numbers:
                 self._coco.setdefault(number, task)
         if options.benchmarks:
-            folder = Path(options.benchmarks)
-            if not folder.is_dir():
-                raise SpareError(
-                    f"There is no folder {folder}; --benchmarks names the one with the benchmarks' "
-                    "files, or is none."
-                )
+            folder = _require_folder(options)
             for name in LISTED:
                 self._read(name, folder)
 
@@ -114,7 +109,8 @@ _COLUMNS = ("subset", "image_key")
 
 def digest_of(options: Options) -> str:
     """What the known pictures depend on: the names and sizes of the benchmarks' files, the user's
-    list, and the list that comes with this program."""
+    list, and the list that comes with this program. Raises SpareError if they are not there."""
+    _require_folder(options)
     hashed = hashlib.sha256(_text().encode())
     if options.exclude:
         hashed.update("\n".join(_lines(options.exclude)).encode())
@@ -123,6 +119,16 @@ def digest_of(options: Options) -> str:
             if path.is_file():
                 hashed.update(f"{path} {path.stat().st_size}\n".encode())
     return hashed.hexdigest()[:32]
+
+
+def _require_folder(options: Options) -> Path:
+    folder = Path(options.benchmarks)
+    if options.benchmarks and not folder.is_dir():
+        raise SpareError(
+            f"There is no folder {folder}; --benchmarks names the one with the benchmarks' files, "
+            "or is none."
+        )
+    return folder
 
 
 def _built_in() -> Iterator[tuple[str, list[int]]]:

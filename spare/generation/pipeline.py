@@ -23,10 +23,12 @@ from typing import Any
 from spare.disk import locked, write_json
 from spare.errors import SpareError
 from spare.generation import shards
+from spare.generation.benchmarks import digest_of
 from spare.generation.captions import Part, find_parts, read_manifest
 from spare.generation.cut import cut
 from spare.generation.funnel import funnel
 from spare.generation.models import Models
+from spare.generation.pictures import picture_table
 from spare.generation.stages import (
     STAGES,
     Inputs,
@@ -98,6 +100,8 @@ def generate(
     parts = find_parts(captions)
     for name in stages:
         load_stage(name)
+    if not rethreshold:
+        _check_files(chosen, out, parts)
     with locked(out):
         manifest = _open_manifest(out, Path(captions), chosen, rethreshold)
         known: dict[str, Mapping[str, str]] = manifest["models"]
@@ -138,6 +142,19 @@ def _check(options: Options) -> None:
         raise SpareError("--max-new-tokens must be at least 1.")
     if options.llm.startswith("template:") and options.llm != "template:":
         raise SpareError("--llm template: takes nothing behind its colon.")
+
+
+def _check_files(options: Options, out: Path, parts: Sequence[Part]) -> None:
+    """What the last stages read must be there before the first ones begin: they may take days."""
+    if options.blobs:
+        picture_table(Path(options.blobs))
+    if wanted("contamination", options):
+        digest_of(options)
+    stale = any(shards.facts(shard_path(out, "clipscore", part)) is None for part in parts)
+    if options.clip and stale:
+        from spare.harness.models.loading import find_checkpoint
+
+        find_checkpoint(options.clip.removeprefix("clip:"))
 
 
 def _open_manifest(
