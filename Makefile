@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: venv demo test check format bench clean
+.PHONY: venv demo test test-ray check format bench clean
 
 venv: $(VENV)/complete
 
@@ -18,6 +18,10 @@ demo: venv
 
 test: venv
 	$(BIN)/python -m pytest
+
+test-ray: venv
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,ray]'
+	$(BIN)/python -m pytest tests/test_cluster.py
 
 check: venv
 	$(BIN)/ruff check .
