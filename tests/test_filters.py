@@ -219,3 +219,22 @@ def test_any_pair_has_scores(caption: str, question: str, answer: str) -> None:
 def test_the_sample_size_is_that_of_the_formula(population: int, size: int) -> None:
     """The paper's: N = 455,494, Z = 1.96, p = 0.5, E = 0.05 -> 384."""
     assert sample_size(population) == size
+
+
+def test_the_documented_figures_are_those_of_the_labelled_pairs(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    import importlib.util
+    from pathlib import Path
+
+    root = Path(__file__).parent.parent
+    spec = importlib.util.spec_from_file_location("m", root / "benchmarks/measure_filters.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    module.main()
+    shown = capsys.readouterr().out
+    documented = (root / "docs" / "generation.md").read_text()
+    for line in shown.splitlines():
+        assert line in documented

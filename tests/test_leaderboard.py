@@ -174,6 +174,31 @@ def test_points_are_not_averaged_with_percentages(tmp_path: Path) -> None:
     assert any("mme is in points and no part of it" in note for note in board.notes)
 
 
+def test_the_interval_of_an_average_comes_from_its_parts(tmp_path: Path) -> None:
+    """At the end of the scale a standard error is 0, and the interval is not."""
+    run = write_run(tmp_path, "one", {"whatsup_a": (100.0, 0.0), "vsr_zeroshot": (60.0, 3.0)})
+    path = run / "scores.json"
+    rows = json.loads(path.read_text())
+    for figure in rows["scores"][0]["metrics"].values():
+        figure["low"] = 92.0
+    path.write_text(json.dumps(rows))
+    average = leaderboard([run], suite="demo").rows[0].average
+    assert average
+    assert average.low == pytest.approx(80 - math.hypot(8, 6) / 2)
+    assert average.high == pytest.approx(80 + 6 / 2)
+
+
+def test_nothing_is_told_apart_at_the_end_of_the_scale_by_a_zero(tmp_path: Path) -> None:
+    """0 and 5 of 1,222 wrong: Fisher's test has p = 0.06."""
+    perfect = write_run(tmp_path, "perfect", {"vsr_zeroshot": (100.0, 0.0)})
+    near = write_run(tmp_path, "near", {"vsr_zeroshot": (99.6, 0.18)})
+    path = perfect / "scores.json"
+    rows = json.loads(path.read_text())
+    rows["scores"][0]["metrics"]["accuracy"] |= {"low": 99.5, "high": 100.0}
+    path.write_text(json.dumps(rows))
+    assert [row.ranks for row in leaderboard([perfect, near]).rows] == [(1, 2), (1, 2)]
+
+
 def test_models_that_cannot_be_told_apart_share_a_rank(tmp_path: Path) -> None:
     runs = [
         write_run(tmp_path, f"plus {by}", {"whatsup_a": (50.0 + by, 2.0)})

@@ -18,7 +18,17 @@ if TYPE_CHECKING:
 
 OPTIONS = (
     *("llm", "clip", "blobs", "benchmarks", "exclude", "max_new_tokens", "prefilter", "spatial"),
-    *("similar", "guard", "support", "clipscore", "clip_scale", "cap", "harmless", "llm_frames"),
+    *(
+        "similar",
+        "guard",
+        "support",
+        "clipscore",
+        "clip_scale",
+        "cap",
+        "harmless",
+        "llm_frames",
+        "in_sentence",
+    ),
 )
 
 
@@ -74,6 +84,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         ("harmless", "share of the pairs that may be about something else"),
     ):
         add(f"--{name}", type=float, metavar="X", help=f"{about} (%(default)s)")
+    add(
+        "--in-sentence",
+        action="store_true",
+        help="drop what no single sentence of the caption says: finds swapped directions, which "
+        "the paper's own check does not",
+    )
     add(
         "--no-guard",
         dest="guard",

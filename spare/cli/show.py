@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -58,6 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
     if shuffled:
         _require_shuffled(shuffled, run)
     by = [tag.strip() for tag in arguments.by.split(",") if tag.strip()]
+    by = ["frame" if tag == "frame of reference" else tag for tag in by]
     if by and arguments.unread:
         raise SpareError("--by and --unread are two different things to show; choose one.")
     if shuffled and not by:
@@ -82,6 +84,7 @@ def run(arguments: argparse.Namespace) -> int:
         print_scores(run)
     if arguments.weights:
         write_weights(run, found, Path(arguments.weights))
+        print(f"{arguments.weights} is written.", file=sys.stderr)
     return 0
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import pyarrow
 
 REASONS = (
-    *("repeat", "contradiction", "similar", "reference", "support"),
+    *("repeat", "contradiction", "similar", "reference", "support", "in sentence"),
     *("no picture", "clipscore", "not spatial", "benchmark picture", "balance", "not scored"),
 )
 """Why a pair may be dropped, in the order in which that is looked for."""
@@ -79,7 +79,11 @@ def _support(inputs: Inputs, options: Options, reasons: Sequence[str]) -> list[s
         table.column(name).to_pylist() for name in ("verbatim", "coverage", "directions")
     )
     good = supported(verbatim, coverage, directions, options.support)
-    return ["" if one else "support" for one in good]
+    together = table.column("in_sentence").to_pylist()
+    return [
+        "support" if not one else "in sentence" if options.in_sentence and not whole else ""
+        for one, whole in zip(good, together, strict=True)
+    ]
 
 
 def _clipscore(inputs: Inputs, options: Options, reasons: Sequence[str]) -> list[str]:

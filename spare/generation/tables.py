@@ -17,6 +17,7 @@ ABOUT: Mapping[str, str] = {
     "similar": "nearly the meaning of an earlier question",
     "reference": "speaks of the description, or says nothing",
     "support": "the caption does not say what the answer says",
+    "in sentence": "no sentence of the caption says all of it",
     "no picture": "its picture could not be had",
     "clipscore": "the question does not go with the picture",
     "not spatial": "not about space",

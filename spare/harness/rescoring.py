@@ -162,7 +162,7 @@ def sample_of(verdict: Mapping[str, Any], asked: Mapping[str, Any]) -> Sample:
     """A sample as a run keeps it: what was asked stands beside the reply, and the labels, which
     may have been corrected since, beside the verdict. Its pictures are names only."""
     parts = (
-        part if isinstance(part, str) else Picture(Path(part["name"]), part["name"])
+        part if isinstance(part, str) else Picture(Path(part.get("name", "")), part.get("name", ""))
         for part in asked.get("parts", ())
     )
     return Sample(

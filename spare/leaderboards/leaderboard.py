@@ -422,7 +422,11 @@ def _average(row: Row, averaged: Sequence[int]) -> Cell | None:
     if row.reported or any(cell.stderr is None for cell in known):
         return Cell(value)
     stderr = math.hypot(*(cell.stderr or 0.0 for cell in known)) / len(known)
-    return Cell(value, value - WIDEST * stderr, value + WIDEST * stderr, stderr)
+    # Each figure's own reach on either side (Zou and Donner 2008): at 100 % there is none upwards.
+    intervals = [_interval(cell) for cell in known]
+    below = math.hypot(*(figure - low for figure, low, _ in intervals)) / len(known)
+    above = math.hypot(*(high - figure for figure, _, high in intervals)) / len(known)
+    return Cell(value, value - below, value + above, stderr)
 
 
 def _deltas(rows: Sequence[Row], base: str, notes: list[str]) -> list[Row]:

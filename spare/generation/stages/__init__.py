@@ -58,6 +58,7 @@ class Options:
         similar: cosine from which two questions of a caption say the same.
         guard: questions whose direction words, numbers or arguments differ never do.
         support: least share of an answer's content words that the caption must have.
+        in_sentence: one sentence of the caption must say all that a pair says; beyond the paper.
         clipscore: least score of a question against its picture; clip_scale: "raw" (the cosine) or
             "w2.5" (2.5 times that, as Hessel et al. 2021 scale it).
         llm_frames: the language model says whose left is meant where the rules cannot.
@@ -77,6 +78,7 @@ class Options:
     similar: float = 0.95
     guard: bool = True
     support: float = 0.7
+    in_sentence: bool = False
     clipscore: float = 0.25
     clip_scale: str = "raw"
     llm_frames: bool = False

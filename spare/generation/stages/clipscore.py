@@ -38,6 +38,7 @@ def wanted(options: Options) -> bool:
 def settings(options: Options) -> Mapping[str, Any]:
     """What the output depends on."""
     cuts = {"similar": options.similar, "guard": options.guard, "support": options.support}
+    cuts["in_sentence"] = options.in_sentence
     return {"clip": options.clip, "prefix": PREFIX, "blobs": options.blobs, **cuts}
 
 

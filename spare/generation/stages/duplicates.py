@@ -45,11 +45,15 @@ POLES = {
         "far": "far farther farthest away distant",
         "on": "on atop onto",
         "between": "between among",
-        "around": "around surrounding",
-        "facing": "facing",
+        "around": "around surrounding surrounded surrounds",
+        "facing": "facing faces face faced",
         "toward": "toward towards",
         "middle": "middle center centre",
         "edge": "edge corner",
+        "north": "north northern",
+        "south": "south southern",
+        "east": "east eastern",
+        "west": "west western",
     }.items()
     for word in words.split()
 }

@@ -23,6 +23,7 @@ def settings(options: Options) -> Mapping[str, Any]:
     if options.template:
         return {"llm": options.llm}
     cuts = {"similar": options.similar, "guard": options.guard, "support": options.support}
+    cuts["in_sentence"] = options.in_sentence
     scale = {"clipscore": options.clipscore, "clip_scale": options.clip_scale}
     return {"llm": options.llm, "prompt": llm.CLASSIFY, **cuts, **scale}
 

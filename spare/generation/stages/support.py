@@ -30,6 +30,12 @@ NO_MEANING = FUNCTION_WORDS | word_set(
     "picture photo scene side part area they them he she his her one some being object "
     "objects thing things towards toward"
 )
+TOGETHER = 0.65
+"""Least share of the words of question and answer that one sentence must have."""
+
+SMALL = frozenset(("in", "on"))
+"""Directions whose words also belong to others: in front of, on top of, on the left."""
+
 AFFIRMATIONS = frozenset(("yes", "no"))
 
 
@@ -90,14 +96,17 @@ def support(caption: Words, question: str, answer: str) -> tuple[bool, float, bo
         meant = plain
     verbatim = bool(plain) and f" {' '.join(plain)} " in caption.joined
     meaning, poles = _meaning(meant)
-    asked, _ = _meaning(tokens(question))
+    asked, asked_poles = _meaning(tokens(question))
     # What the question gave away tells nothing of the answer.
     own = meaning - asked if len(meaning - asked) else meaning
     coverage = len(own & caption.meaning) / len(own) if own else float(bool(poles))
     directions = poles <= caption.poles and not (negated and not plain)
-    whole = meaning | asked
+    # A no corrects the question, so only its own directions have to stand there.
+    said_where = poles if negated else poles | asked_poles
+    said_where = said_where - SMALL or said_where
+    whole = meaning | asked if said_where else own
     in_sentence = any(
-        poles <= there and len(whole & words) >= 0.7 * len(whole)
+        said_where <= there and len(whole & words) >= TOGETHER * len(whole)
         for words, there in caption.sentences
     )
     return verbatim, coverage, directions, in_sentence
