@@ -106,8 +106,34 @@ def render_standins(annotations: Path, folder: Path) -> int:
     for name in names:
         generator = random.Random(name)
         four = next(scene_sets("train", "anywhere", generator.getrandbits(32)))
-        _write(folder / name, _jpeg(render_scene(generator.choice(four))))
+        write_new(folder / name, jpeg(render_scene(generator.choice(four))))
     return len(names)
+
+
+def jpeg(image: PIL.Image.Image) -> bytes:
+    """A picture as a file."""
+    buffer = io.BytesIO()
+    # Full colour resolution: at this size halving it would blur a thing with what is behind it.
+    image.save(buffer, "JPEG", quality=92, subsampling=0)
+    return buffer.getvalue()
+
+
+def write_new(path: Path, data: bytes) -> None:
+    """Put a file in place whole or not at all, and never over something else: the folder may hold
+    the real benchmark."""
+    temporary = path.with_name(path.name + ".part")
+    try:
+        if path.exists():
+            if path.read_bytes() == data:
+                return
+            raise SpareError(
+                f"{path} is there already and is something else; choose an empty folder."
+            )
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_bytes(data)
+        temporary.replace(path)
+    except OSError as error:
+        raise disk_error(path, error) from None
 
 
 def _write_whatsup(folder: Path, sets: int, seed: int) -> None:
@@ -115,7 +141,7 @@ def _write_whatsup(folder: Path, sets: int, seed: int) -> None:
     for four in itertools.islice(scene_sets("test", "same thing", seed), sets):
         for scene in four:
             name = f"{_hyphens(scene.name)}_{scene.relation}_{_hyphens(scene.furniture)}.jpeg"
-            _write(folder / "controlled_images" / name, _jpeg(render_scene(scene)))
+            write_new(folder / "controlled_images" / name, jpeg(render_scene(scene)))
             # The right caption comes first and the others in a fixed order, as published.
             order = [scene.relation, *(other for other in RELATIONS if other != scene.relation)]
             rows.append(
@@ -128,7 +154,7 @@ def _write_whatsup(folder: Path, sets: int, seed: int) -> None:
                 }
             )
     # Last, because a file of annotations says that the pictures are there.
-    _write(folder / "controlled_images_dataset.json", json.dumps(rows).encode())
+    write_new(folder / "controlled_images_dataset.json", json.dumps(rows).encode())
 
 
 def _write_vsr(folder: Path, part: Part, sets: int, places: Places, seed: int, number: int) -> int:
@@ -142,12 +168,12 @@ def _write_vsr(folder: Path, part: Part, sets: int, places: Places, seed: int, n
         for place, scene in enumerate(four):
             number += 1
             image = f"{number:012d}.jpg"
-            _write(folder / "images" / image, _jpeg(render_scene(scene)))
+            write_new(folder / "images" / image, jpeg(render_scene(scene)))
             wrong = RELATIONS[(place + shift) % 4]
             rows = [_statement(scene, image, scene.relation), _statement(scene, image, wrong)]
             generator.shuffle(rows)
             lines += [json.dumps(row) + "\n" for row in rows]
-    _write(folder / "zeroshot" / f"{part}.jsonl", "".join(lines).encode())
+    write_new(folder / "zeroshot" / f"{part}.jsonl", "".join(lines).encode())
     return number
 
 
@@ -172,28 +198,3 @@ def _statement(scene: Scene, image: str, relation: Relation) -> dict[str, Any]:
 
 def _hyphens(name: str) -> str:
     return name.replace(" ", "-")
-
-
-def _jpeg(image: PIL.Image.Image) -> bytes:
-    buffer = io.BytesIO()
-    # Full colour resolution: at this size halving it would blur a thing with what is behind it.
-    image.save(buffer, "JPEG", quality=92, subsampling=0)
-    return buffer.getvalue()
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Put a file in place whole or not at all, and never over something else: the folder may hold
-    the real benchmark."""
-    temporary = path.with_name(path.name + ".part")
-    try:
-        if path.exists():
-            if path.read_bytes() == data:
-                return
-            raise SpareError(
-                f"{path} is there already and is something else; choose an empty folder."
-            )
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(data)
-        temporary.replace(path)
-    except OSError as error:
-        raise disk_error(path, error) from None
