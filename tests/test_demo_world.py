@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections import Counter, defaultdict
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 import numpy
 import pytest
@@ -28,7 +28,8 @@ from spare.demo.scenes import (
     render_scene,
     scene_sets,
 )
-from spare.demo.world import MAX_SETS, render_standins, sentences, write_world
+from spare.demo.shortcuts import place_alone
+from spare.demo.world import MAX_SETS, render_standins, sentences, write_objects, write_world
 from spare.errors import DataError, SpareError
 from spare.images import open_picture
 from spare.tasks import load_task
@@ -159,30 +160,19 @@ def test_nothing_repeats_before_all_have_been(part: Part) -> None:
     assert sorted(drawn[: len(every)]) == sorted(drawn[len(every) :]) == sorted(every)
 
 
-def by_place_alone(places: Places, of: str) -> float:
-    """Accuracy of the best guess at the relation from one object's place in the picture (as a cell
-    of a 10 x 10 grid, with what is most frequent there in other scenes)."""
+def by_place_alone(places: Places, of: Literal["thing", "furniture"]) -> float:
+    def scenes(part: Part, count: int) -> list[Scene]:
+        sets = itertools.islice(scene_sets(part, places, 5), count)
+        return list(itertools.chain.from_iterable(sets))
 
-    def cells(part: Part, count: int) -> list[tuple[tuple[int, int], str]]:
-        return [
-            ((int(at[0] // 10), int(at[1] // 10)), scene.relation)
-            for four in itertools.islice(scene_sets(part, places, 5), count)
-            for scene in four
-            for at in [scene.thing_at if of == "thing" else scene.furniture_at]
-        ]
-
-    seen: dict[tuple[int, int], Counter[str]] = defaultdict(lambda: Counter(RELATIONS))
-    for cell, relation in cells("train", 4000):
-        seen[cell][relation] += 1
-    asked = cells("test", 1000)
-    return sum(seen[c].most_common(1)[0][0] == relation for c, relation in asked) / len(asked)
+    return place_alone(scenes("train", 4000), scenes("test", 1000), of)
 
 
 def test_one_objects_place_gives_little_away() -> None:
-    assert by_place_alone("same thing", "thing") == 0.25  # exactly: four pictures, one answer
-    assert by_place_alone("same furniture", "furniture") == 0.25
-    assert by_place_alone("anywhere", "thing") < 0.52
-    assert by_place_alone("anywhere", "furniture") < 0.37
+    assert by_place_alone("same thing", "thing") == 25.0  # exactly: four pictures, one answer
+    assert by_place_alone("same furniture", "furniture") == 25.0
+    assert by_place_alone("anywhere", "thing") < 52.0
+    assert by_place_alone("anywhere", "furniture") < 37.0
 
 
 @settings(max_examples=60, deadline=None)
@@ -309,6 +299,26 @@ def test_the_vsr_reader_reads_it(world: Path) -> None:
             for part in sample.parts:
                 if not isinstance(part, str):
                     assert open_picture(part).size == (SIDE, SIDE)
+
+
+def test_the_objects_of_the_pictures_are_asked_for(world: Path) -> None:
+    path = write_objects(world, sets=SETS)
+    task = load_task(f"custom:{path}")
+    samples = list(task.samples(world))
+    assert len(samples) == 4 * 4 * SETS
+    assert Counter(s.target for s in samples if s.tags["about"] == "there") == {
+        "Yes": 4 * SETS,
+        "No": 4 * SETS,
+    }
+    for sample in samples:
+        # The name of a picture of What's Up says what is on it.
+        name = sample.id.replace("-", " ")
+        if sample.tags["about"] == "there":
+            thing = sample.parts[1].split("?")[0].split()[-1]
+            assert (f" {thing}_" in name) == (sample.target == "Yes")
+        else:
+            assert sample.target.removeprefix("a ") in name
+    path.unlink()
 
 
 def test_nothing_is_shared_between_training_and_test(world: Path) -> None:

@@ -20,6 +20,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from spare.demo.drawings import THINGS
 from spare.demo.scenes import RELATIONS, Part, Places, Relation, Scene, render_scene, scene_sets
 from spare.disk import disk_error
 from spare.errors import SpareError
@@ -71,6 +72,43 @@ def write_world(folder: Path, *, sets: int = 48, seed: int = 0) -> None:
     )
     for part, count, places in splits:
         number = _write_vsr(folder / "vsr", part, count, places, seed, number)
+
+
+def write_objects(folder: Path, *, sets: int = 48, seed: int = 0) -> Path:
+    """Write `objects.jsonl` into the folder of `write_world`, and return its path: which objects
+    are in What's Up's pictures, and in which colour?
+
+    It is a general task for `--tasks custom:FILE`: no answer depends on where anything is, and yes
+    and no are right equally often.
+    """
+    generator = random.Random(f"objects, {seed}")
+    lines = []
+    for four in itertools.islice(scene_sets("test", "same thing", seed), sets):
+        for scene in four:
+            image = f"whatsup/controlled_images/{_picture_name(scene)}"
+            other = generator.choice([name for name in THINGS if name != scene.thing])
+            asked = [
+                ("thing", f"What is there besides the {scene.furniture}?", f"a {scene.name}"),
+                ("furniture", "Which furniture is there?", f"a {scene.furniture}"),
+                ("there", f"Is there a {scene.thing}?", "yes"),
+                ("there", f"Is there a {other}?", "no"),
+            ]
+            lines += [
+                json.dumps(
+                    {
+                        "id": f"{image.rpartition('/')[2]}-{number}",
+                        "image": image,
+                        "question": question,
+                        "answer": answer,
+                        "about": about,
+                    }
+                )
+                + "\n"
+                for number, (about, question, answer) in enumerate(asked)
+            ]
+    path = folder / "objects.jsonl"
+    write_new(path, "".join(lines).encode())
+    return path
 
 
 def sentences(folder: Path) -> list[str]:
@@ -140,7 +178,7 @@ def _write_whatsup(folder: Path, sets: int, seed: int) -> None:
     rows = []
     for four in itertools.islice(scene_sets("test", "same thing", seed), sets):
         for scene in four:
-            name = f"{_hyphens(scene.name)}_{scene.relation}_{_hyphens(scene.furniture)}.jpeg"
+            name = _picture_name(scene)
             write_new(folder / "controlled_images" / name, jpeg(render_scene(scene)))
             # The right caption comes first and the others in a fixed order, as published.
             order = [scene.relation, *(other for other in RELATIONS if other != scene.relation)]
@@ -194,6 +232,11 @@ def _statement(scene: Scene, image: str, relation: Relation) -> dict[str, Any]:
         "vote_true_validator_id": "[0]" if label else "[]",
         "vote_false_validator_id": "[]" if label else "[0]",
     }
+
+
+def _picture_name(scene: Scene) -> str:
+    """What's Up's name of a picture."""
+    return f"{_hyphens(scene.name)}_{scene.relation}_{_hyphens(scene.furniture)}.jpeg"
 
 
 def _hyphens(name: str) -> str:
