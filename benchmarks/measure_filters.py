@@ -84,12 +84,14 @@ def line(name: str, what: str, outcomes: Iterable[tuple[bool, bool]]) -> None:
 
 
 def is_supported(caption: str, pair: dict[str, Any]) -> bool:
-    verbatim, coverage, directions, _ = support(Words(caption), pair["question"], pair["answer"])
+    verbatim, coverage, directions, _ = support(
+        Words(caption), tokens(pair["question"]), tokens(pair["answer"])
+    )
     return supported([verbatim], [coverage], [directions], Options().support)[0]
 
 
 def in_sentence(caption: str, pair: dict[str, Any]) -> bool:
-    return support(Words(caption), pair["question"], pair["answer"])[3]
+    return support(Words(caption), tokens(pair["question"]), tokens(pair["answer"]))[3]
 
 
 def repeats(rows: list[dict[str, Any]]) -> None:

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spare.generation.llm import LONGEST_ANSWER, LONGEST_QUESTION, read_pairs
+from spare.generation.mentions import tokens
 from spare.generation.review import sample_size
 from spare.generation.stages.duplicates import differ, normalised
 from spare.generation.stages.reference import fault
@@ -163,7 +164,7 @@ CAPTION = Words(
 
 
 def is_supported(question: str, answer: str) -> bool:
-    verbatim, coverage, directions, _ = support(CAPTION, question, answer)
+    verbatim, coverage, directions, _ = support(CAPTION, tokens(question), tokens(answer))
     return supported([verbatim], [coverage], [directions], 0.7)[0]
 
 
@@ -199,14 +200,14 @@ def test_what_it_does_not_say_is_not(question: str, answer: str) -> None:
 
 
 def test_a_sentence_must_have_all_of_it_together() -> None:
-    assert support(CAPTION, "What is left of the plate?", "A white mug.")[3]
+    assert support(CAPTION, tokens("What is left of the plate?"), tokens("A white mug."))[3]
     # The words are all there, but no sentence says so.
-    assert not support(CAPTION, "What is under the table?", "A wooden chair.")[3]
+    assert not support(CAPTION, tokens("What is under the table?"), tokens("A wooden chair."))[3]
 
 
 @given(st.text(max_size=80), st.text(max_size=80), st.text(max_size=80))
 def test_any_pair_has_scores(caption: str, question: str, answer: str) -> None:
-    _, coverage, _, _ = support(Words(caption), question, answer)
+    _, coverage, _, _ = support(Words(caption), tokens(question), tokens(answer))
     assert 0 <= coverage <= 1
 
 

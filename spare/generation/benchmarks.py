@@ -56,9 +56,9 @@ class Known:
         task = load_task(name)
         try:
             files = task.locate(folder, task.split)
-            samples = list(task.read(files, task.split, task.prompt()))
         except SpareError:
             return  # it is not there; the card says which were
+        samples = task.read(files, task.split, task.prompt())
         pictures = dict.fromkeys(
             part for sample in samples for part in sample.parts if isinstance(part, Picture)
         )

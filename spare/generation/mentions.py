@@ -100,9 +100,11 @@ def find_mentions(words: Sequence[str]) -> list[Mention]:
     """The relations that a text's tokens speak of, in their order, none of them overlapping."""
     lexicon = _lexicon()
     found = []
-    place, count = 0, len(words)
-    while place < count:
-        node = lexicon.get(words[place])
+    behind, count = 0, len(words)
+    for place in [place for place, word in enumerate(words) if word in lexicon]:
+        if place < behind:
+            continue
+        node = lexicon[words[place]]
         end, relation = place, ""
         ahead = place + 1
         while node is not None:
@@ -112,7 +114,7 @@ def find_mentions(words: Sequence[str]) -> list[Mention]:
             ahead += 1
         if relation and not _is_something_else(words, place, end):
             found.append(Mention(relation, " ".join(words[place:end]), place, end))
-        place = max(end, place + 1)
+        behind = end
     return found
 
 

@@ -72,6 +72,11 @@ FUNCTION_WORDS = word_set(
 )
 
 
+def asks(options: Options) -> bool:
+    """A dual encoder."""
+    return bool(options.clip)
+
+
 def settings(options: Options) -> Mapping[str, Any]:
     """What the output depends on."""
     return {"clip": options.clip}

@@ -20,6 +20,11 @@ VERSION = 1
 NEEDS = ("prefilter",)
 
 
+def asks(options: Options) -> bool:
+    """A language model."""
+    return not options.template
+
+
 def settings(options: Options) -> Mapping[str, Any]:
     """What the output depends on."""
     asked = {"llm": options.llm, "prefilter": options.prefilter}

@@ -26,6 +26,11 @@ SPOT_CHECKS = 50
 """One in so many captions that the gate stops is asked about all the same."""
 
 
+def asks(options: Options) -> bool:
+    """A language model."""
+    return not options.template
+
+
 def settings(options: Options) -> Mapping[str, Any]:
     """What the output depends on."""
     return {"llm": options.llm, "prompt": llm.CLASSIFY}

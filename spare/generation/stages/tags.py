@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 from spare.generation import llm
 from spare.generation.frames import frame_of
 from spare.generation.grammar import phrase_before, phrase_behind
-from spare.generation.mentions import Mention, find_mentions, tokens
+from spare.generation.mentions import Mention
 from spare.generation.models import Models
-from spare.generation.stages import Inputs, Options, Work
+from spare.generation.stages import Inputs, Options, Pairs, Work
 from spare.relations import VSR_CATEGORY
 
 if TYPE_CHECKING:
@@ -57,9 +57,14 @@ SURE = 0.75
 """Least probability at which a model's word for a frame of reference is taken."""
 
 
+def asks(options: Options) -> bool:
+    """A language model, where it is to say whose left is meant."""
+    return options.llm_frames and not options.template
+
+
 def settings(options: Options) -> Mapping[str, Any]:
     """What the output depends on."""
-    return {"llm": options.llm, "prompt": llm.FRAME} if _asks(options) else {}
+    return {"llm": options.llm, "prompt": llm.FRAME} if asks(options) else {}
 
 
 def open_stage(options: Options, models: Models) -> Work:
@@ -70,10 +75,10 @@ def open_stage(options: Options, models: Models) -> Work:
 
         pairs = inputs.pairs
         columns: dict[str, list[Any]] = {name: [] for name in ("relations", *COLUMNS)}
-        for question, answer in zip(pairs.questions, pairs.answers, strict=True):
-            for name, value in tags(question, answer).items():
+        for number in range(len(pairs.ids)):
+            for name, value in tags(pairs, number).items():
                 columns[name].append(value)
-        if _asks(options):
+        if asks(options):
             _ask(inputs, columns, models)
         on_row(len(pairs.captions))
         text = pyarrow.string()
@@ -110,10 +115,10 @@ def _ask(inputs: Inputs, columns: dict[str, list[Any]], models: Models) -> None:
             columns["frame"][number], columns["frame_by"][number] = frame, "llm"
 
 
-def tags(question: str, answer: str) -> dict[str, Any]:
+def tags(pairs: Pairs, number: int) -> dict[str, Any]:
     """Everything that the rules read in a pair; "" where they read nothing."""
-    asked, said = tokens(question), tokens(answer)
-    of_question, of_answer = find_mentions(asked), find_mentions(said)
+    asked, said = pairs.asked[number], pairs.said[number]
+    of_question, of_answer = pairs.mentions[number]
     found = [*of_question, *of_answer]
     main, words = _main(of_question), asked
     if main is None:
@@ -125,7 +130,8 @@ def tags(question: str, answer: str) -> dict[str, Any]:
         return {"relations": [], **empty, "frame": "none", "frame_by": "rule"}
     relatum = phrase_behind(words, main.end)
     subject = phrase_before(words, main.start) if words is asked else _asked_for(asked)
-    frame = frame_of(f"{question} {answer}".lower(), main.relation, relatum)
+    text = f"{pairs.questions[number]} {pairs.answers[number]}".lower()
+    frame = frame_of(text, main.relation, relatum)
     return {
         "relations": list(dict.fromkeys(one.relation for one in found)),
         "relation": main.relation,
