@@ -34,14 +34,21 @@ MORE_KEYWORDS: Mapping[str, tuple[str, ...]] = {
         *("on the right-hand side", "rightmost", "far right", "upper right", "lower right"),
         *("top right", "bottom right"),
     ),
-    "above": ("at the top of", "top of", "upper"),
-    "below": ("at the bottom of", "bottom of"),
-    "front": ("in the foreground", "foreground", "at the front of"),
+    "above": ("at the top", "at the top of", "top of", "upper", "topmost"),
+    "below": ("at the bottom", "at the bottom of", "bottom of", "bottommost"),
+    "front": ("in the foreground", "foreground", "at the front of", "ahead of"),
     "back": ("in the background", "background", "in the back of", "at the back"),
-    "opposite": ("across from",),
-    "facing": ("facing towards", "facing away from"),
+    "near_close": ("closer", "closest", "nearer", "nearest"),
+    "far": ("farther", "farthest", "further away", "furthest"),
+    "between": ("in between", "flanks", "flanked by", "separates"),
+    "around": ("surrounds", "surrounded by", "surround"),
+    "connected_attached": ("tied to", "hangs from", "hanging from"),
+    "opposite": ("across from", "across the"),
+    "facing": ("facing towards", "facing away from", "faces toward", "faces towards"),
     "away_from": ("facing away",),
-    "next_to_beside_adjacent": ("alongside of",),
+    "next_to_beside_adjacent": (
+        *("alongside of", "leans against", "lean against", "leaning against", "leaned against"),
+    ),
     "central_position": ("in the middle", "in the center", "in the centre of", "centre of"),
     "within_boundary": ("on the corner of", "along the edge of"),
     "on": ("resting on", "standing on", "hanging on"),
@@ -56,7 +63,7 @@ NEVER_SPATIAL = frozenset(
         *("in case", "in turn", "in use", "in bloom", "in focus", "in black", "in white"),
         *("on display", "on sale", "on time", "on fire", "on average", "by hand", "by far"),
         *("right now", "right away", "all right", "over time", "over again", "back to back"),
-        *("front view", "side by", "far more", "so far", "as far", "by the way", "in between"),
+        *("front view", "side by", "far more", "so far", "as far", "by the way"),
     )
 )
 """Pairs of words, of which one is a keyword, that are about something else."""
@@ -94,6 +101,23 @@ class Mention(NamedTuple):
 def tokens(text: str) -> list[str]:
     """The words, numbers and marks of a text, in small letters."""
     return TOKEN.findall(text.lower())
+
+
+def stem(word: str) -> str:
+    """A word without the endings that grammar puts on it; both sides lose them alike."""
+    for ending in ("'s", "’s"):
+        word = word.removesuffix(ending)
+    for ending, rest in (
+        ("ies", "y"),
+        ("sses", "ss"),
+        ("ing", ""),
+        ("ed", ""),
+        ("es", ""),
+        ("s", ""),
+    ):
+        if word.endswith(ending) and len(word) - len(ending) > 2 and not word.endswith("ss"):
+            return word.removesuffix(ending) + rest
+    return word
 
 
 def find_mentions(words: Sequence[str]) -> list[Mention]:

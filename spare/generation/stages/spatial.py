@@ -13,7 +13,7 @@ from spare.generation.stages import Inputs, Options, Work
 if TYPE_CHECKING:
     import pyarrow
 
-VERSION = 1
+VERSION = 2
 NEEDS = ("generate", "duplicates", "reference", "support", "clipscore")
 
 

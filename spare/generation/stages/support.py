@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from spare.generation.grammar import SENTENCE, word_set
-from spare.generation.mentions import tokens
+from spare.generation.mentions import stem, tokens
 from spare.generation.models import Models
 from spare.generation.stages import Inputs, Options, Work
 from spare.generation.stages.duplicates import FUNCTION_WORDS, POLES
@@ -22,7 +22,7 @@ from spare.generation.stages.duplicates import FUNCTION_WORDS, POLES
 if TYPE_CHECKING:
     import pyarrow
 
-VERSION = 1
+VERSION = 2
 NEEDS = ("generate",)
 
 NO_MEANING = FUNCTION_WORDS | word_set(
@@ -134,24 +134,7 @@ def _sort(word: str) -> tuple[str, str]:
     pole = POLES.get(word, "")
     if pole or word in NO_MEANING or not word[0].isalnum():
         return pole, ""
-    return "", _plain(word)
-
-
-def _plain(word: str) -> str:
-    """A word without the endings that grammar puts on it; both sides lose them alike."""
-    for ending in ("'s", "’s"):
-        word = word.removesuffix(ending)
-    for ending, rest in (
-        ("ies", "y"),
-        ("sses", "ss"),
-        ("ing", ""),
-        ("ed", ""),
-        ("es", ""),
-        ("s", ""),
-    ):
-        if word.endswith(ending) and len(word) - len(ending) > 2 and not word.endswith("ss"):
-            return word.removesuffix(ending) + rest
-    return word
+    return "", stem(word)
 
 
 def supported(

@@ -21,7 +21,7 @@ from spare.relations import VSR_CATEGORY
 if TYPE_CHECKING:
     import pyarrow
 
-VERSION = 1
+VERSION = 2
 NEEDS = ("generate",)
 
 CLASS_OF_GROUP: Mapping[str, str] = {
