@@ -3,9 +3,10 @@
 Run: python benchmarks/bench_generation.py
 
 Promised: every stage but those that ask a model does at least 20,000 pairs per second of processor
-time, its reading and writing included, and memory is flat up to the paper's 3.4 million pairs. Captions are made up, of two plain
-sentences and four that say nothing of space, in DOCCI's layout; pairs are by templates.
-`python benchmarks/bench_generation.py 20000` tries it with so many captions.
+time, its reading and writing included, and memory is flat up to the paper's 3.4 million pairs.
+Captions are made up, of two plain sentences and four that say nothing of space, in DOCCI's layout;
+pairs are by templates. `python benchmarks/bench_generation.py 20000` tries it with so many
+captions.
 """
 
 from __future__ import annotations

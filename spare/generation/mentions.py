@@ -61,7 +61,16 @@ NEVER_SPATIAL = frozenset(
         *("in addition", "in general", "in total", "in detail", "in order", "in fact", "in color"),
         *("in colour", "in shape", "in length", "in size", "in nature", "in style", "in motion"),
         *("in case", "in turn", "in use", "in bloom", "in focus", "in black", "in white"),
-        *("on display", "on sale", "on time", "on fire", "on average", "by hand", "by far"),
+        *(
+            "on display",
+            "on sale",
+            "under construction",
+            "on time",
+            "on fire",
+            "on average",
+            "by hand",
+            "by far",
+        ),
         *("right now", "right away", "all right", "over time", "over again", "back to back"),
         *("front view", "side by", "far more", "so far", "as far", "by the way"),
     )

@@ -16,7 +16,7 @@ from spare.generation.stages import Inputs, Options, Work
 if TYPE_CHECKING:
     import pyarrow
 
-VERSION = 1
+VERSION = 2
 NEEDS = ("prefilter",)
 
 
