@@ -17,11 +17,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from spare.generation.grammar import SENTENCE, read_facts
 from spare.generation.mentions import find_mentions, stem, tokens
 from spare.generation.stages import Options
 from spare.generation.stages.duplicates import differ, normalised
 from spare.generation.stages.reference import fault
 from spare.generation.stages.support import Words, support, supported
+from spare.generation.templates import ask
 
 LABELLED = Path(__file__).parent.parent / "tests" / "data" / "labelled_pairs.jsonl"
 ALIKE = 0.6
@@ -71,6 +73,24 @@ def measure(rows: list[dict[str, Any]], held_out: bool) -> None:
         ),
     )
     repeats(rows)
+    if held_out:
+        templates(rows)
+
+
+def templates(rows: list[dict[str, Any]]) -> None:
+    """How much of what captions say templates ask about, and how much of it is right."""
+    sentences = [one.group() for row in rows for one in SENTENCE.finditer(row["caption"])]
+    spatial = [one for one in sentences if find_mentions(tokens(one))]
+    read = sum(any(read_facts(one)) for one in spatial)
+    right: Counter[bool] = Counter()
+    for row in rows:
+        labels = {(one["question"], one["answer"]): one["right"] for one in row["templates"]}
+        right.update(labels[pair[:2]] for pair in ask(row["caption"]) if pair[:2] in labels)
+    print(
+        f"\nTemplates read {read} of {len(spatial)} sentences that have a keyword. Of their "
+        f"questions what is somewhere and where something is, {sum(right.values())} were labelled; "
+        f"{right[True]} are right."
+    )
 
 
 def line(name: str, what: str, outcomes: Iterable[tuple[bool, bool]]) -> None:

@@ -22,9 +22,13 @@ from spare.generation.stages import Inputs, Options, Pairs, Work
 
 if TYPE_CHECKING:
     import pyarrow
+    import torch
 
 VERSION = 2
 NEEDS = ("generate",)
+
+AT_ONCE = 2048
+"""Questions that are given to the encoder together."""
 
 NEAR = 0.8
 """Least cosine that is kept: thresholds from here on can be tried without the encoder."""
@@ -111,6 +115,7 @@ def open_stage(options: Options, models: Models) -> Work:
         answers = [normalised(answer) for answer in pairs.answers]
         repeat, contradiction = [False] * len(plain), [False] * len(plain)
         near: list[list[dict[str, Any]]] = [[] for _ in plain]
+        known = _embeddings(inputs, models, on_row) if options.clip else {}
         for numbers in pairs.by_caption():
             first: dict[str, int] = {}
             for number in numbers:
@@ -121,11 +126,28 @@ def open_stage(options: Options, models: Models) -> Work:
                 if answers[number] != answers[earlier]:
                     contradiction[number] = contradiction[earlier] = True
             if options.clip:
-                _compare(list(first.values()), numbers.start, pairs, near, models)
-            on_row(pairs.rows[numbers.start] + 1)
+                _compare(list(first.values()), numbers.start, pairs, near, known)
+        on_row(len(pairs.captions))
         return _table(pairs.ids, repeat, contradiction, near)
 
     return work
+
+
+def _embeddings(
+    inputs: Inputs, models: Models, on_row: Callable[[int], None]
+) -> dict[str, torch.Tensor]:
+    """Question -> its embedding, each shape (width,), of every distinct question of a shard; less
+    those that are too long for the encoder, which are near to nothing."""
+    pairs = inputs.pairs
+    texts = list(dict.fromkeys(pairs.questions))
+    found: dict[str, torch.Tensor] = {}
+    for start in range(0, len(texts), AT_ONCE):
+        some = texts[start : start + AT_ONCE]
+        for text, one in zip(some, models.clip.embed(some), strict=True):
+            if not isinstance(one, str):
+                found[text] = one
+        on_row(len(pairs.captions) * (start + len(some)) // len(texts))
+    return found
 
 
 def _compare(
@@ -133,17 +155,16 @@ def _compare(
     start: int,
     pairs: Pairs,
     near: list[list[dict[str, Any]]],
-    models: Models,
+    embeddings: Mapping[str, torch.Tensor],
 ) -> None:
     """Note how near each question is to earlier ones of its caption."""
     import torch
 
     caption = frozenset(map(stem, tokens(pairs.captions[pairs.rows[start]])))
-    found = models.clip.embed([pairs.questions[number] for number in numbers])
     known = [
-        (number, one)
-        for number, one in zip(numbers, found, strict=True)
-        if not isinstance(one, str)
+        (number, embeddings[pairs.questions[number]])
+        for number in numbers
+        if pairs.questions[number] in embeddings
     ]
     if len(known) < 2:
         return
