@@ -146,7 +146,7 @@ def run(arguments: argparse.Namespace) -> int:
         )
     if found:
         show(grids(found))
-    return 1 if found.get("replies", {}).get("error") else 0
+    return 1 if found.get("unheard") else 0
 
 
 def _weights(path: Path) -> dict[str, float]:

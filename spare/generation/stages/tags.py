@@ -68,7 +68,8 @@ def settings(options: Options) -> Mapping[str, Any]:
 
 
 def open_stage(options: Options, models: Models) -> Work:
-    """What does a shard: pair_id, relations (all of Table 10 that it names), and `COLUMNS`."""
+    """What does a shard: pair_id, relations (all of Table 10 that it names), `COLUMNS`, and error
+    (why the model said nothing of the frame)."""
 
     def work(inputs: Inputs, on_row: Callable[[int], None]) -> pyarrow.Table:
         import pyarrow
@@ -78,22 +79,20 @@ def open_stage(options: Options, models: Models) -> Work:
         for number in range(len(pairs.ids)):
             for name, value in tags(pairs, number).items():
                 columns[name].append(value)
+        errors = [""] * len(pairs.ids)
         if asks(options):
-            _ask(inputs, columns, models)
+            _ask(inputs, columns, errors, models)
         on_row(len(pairs.captions))
         text = pyarrow.string()
         arrays = {"relations": pyarrow.array(columns["relations"], pyarrow.list_(text))}
         arrays |= {name: pyarrow.array(columns[name], text) for name in COLUMNS}
+        arrays["error"] = pyarrow.array(errors, text)
         return pyarrow.table({"pair_id": pyarrow.array(pairs.ids, text), **arrays})
 
     return work
 
 
-def _asks(options: Options) -> bool:
-    return options.llm_frames and not options.template
-
-
-def _ask(inputs: Inputs, columns: dict[str, list[Any]], models: Models) -> None:
+def _ask(inputs: Inputs, columns: dict[str, list[Any]], errors: list[str], models: Models) -> None:
     """Have the language model say whose left is meant, where the rules leave that open. Where it is
     not sure either, it stays open."""
     pairs = inputs.pairs
@@ -109,7 +108,9 @@ def _ask(inputs: Inputs, columns: dict[str, list[Any]], models: Models) -> None:
     ]
     replies = llm.answered(models.llm, requests, inputs.log("tags"))
     for number in numbers:
-        viewer = llm.probability(replies[pairs.ids[number]], "viewer", "intrinsic")
+        reply = replies[pairs.ids[number]]
+        errors[number] = reply.error
+        viewer = llm.probability(reply, "viewer", "intrinsic")
         frame = "viewer" if viewer >= SURE else "intrinsic" if 1 - viewer >= SURE else ""
         if frame:
             columns["frame"][number], columns["frame_by"][number] = frame, "llm"
