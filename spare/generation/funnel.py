@@ -10,7 +10,6 @@ from typing import Any
 from spare.generation.captions import Part
 from spare.generation.stages import Inputs, Options, wanted
 
-
 ASKING = ("prefilter", "generate", "spatial", "tags")
 """Stages that may ask a language model."""
 
@@ -19,9 +18,9 @@ def funnel(out: Path, parts: Sequence[Part], options: Options) -> dict[str, Any]
     """Counts over all shards, as `funnel.json` and the data set's card show them.
 
     Keys: spatial (pairs with a keyword of Table 10), sources (source -> captions, passed, words,
-    pairs), prefilter (what the gate and the model did), replies (how replies ended), unheard
-    (stage -> questions that a language model gave no reply to), guard, clipscore (drop rates on both scales, quantiles), contamination (benchmark -> pairs), frames
-    (frame of reference -> pairs).
+    pairs), prefilter (what the gate and the model did), replies (how replies ended), unheard (stage
+    -> questions that a language model gave no reply to), guard, clipscore (drop rates on both
+    scales, quantiles), contamination (benchmark -> pairs), frames (frame of reference -> pairs).
     """
     sources: dict[str, Counter[str]] = {}
     gate: Counter[str] = Counter()
