@@ -7,6 +7,7 @@ import io
 import json
 import math
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -252,6 +253,28 @@ def test_what_may_pass_is_tried_again(fault: Answer) -> None:
     }
     assert len(server.asked) == 9 + 8
     assert server.most <= 4
+
+
+def test_whatever_happens_every_question_has_one_reply_and_none_is_paid_for_twice() -> None:
+    chance, lock = random.Random(0), threading.Lock()
+    good: list[str] = []
+
+    def behave(asked: Asked) -> Answer:
+        with lock:
+            fault = chance.choice([*FAULTS.values()]) if chance.random() < 0.4 else None
+            if fault is None:
+                good.append(asked.text)
+        return fault or well(asked)
+
+    with serving(behave) as server:
+        found = replies(served(server, concurrency=8, tries=3), questions(300))
+    assert len(good) == len(set(good))
+    for key, reply in found.items():
+        question = f"question {key[1:]}"
+        assert reply.error or reply.text == f"reply to {question}"
+        assert bool(reply.error) is (question not in good)
+    assert any(reply.error for reply in found.values())
+    assert server.most <= 8
 
 
 def test_a_slow_server_is_asked_again() -> None:
