@@ -553,6 +553,17 @@ def test_fields_that_a_server_refuses_are_left_out_from_then_on() -> None:
     assert server.asked[-1].body["max_completion_tokens"] == 9
 
 
+def test_a_server_without_a_temperature_is_asked_and_a_warning_says_so() -> None:
+    def behave(asked: Asked) -> Answer:
+        if "temperature" in asked.body:
+            return refuses(400, "Unsupported value: 'temperature' does not support 0 with this "
+                                "model. Only the default (1) value is supported.")  # fmt: skip
+        return well(asked)
+
+    with serving(behave) as server, pytest.warns(UserWarning, match="not greedy"):
+        assert only(served(server), QUESTION).text
+
+
 # Schemas
 
 

@@ -21,6 +21,7 @@ import functools
 import importlib.metadata
 import importlib.util
 import random
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -209,7 +210,7 @@ class Served:
             except _Refused as refused:
                 adapted = dialect.without(request, str(refused))
                 if self._dialect == dialect:
-                    self._dialect = adapted
+                    self._speak(adapted)
                 if self._dialect != dialect:  # a refusal costs nothing, so it is no try
                     tries -= 1
                     continue
@@ -255,6 +256,13 @@ class Served:
         return replace(
             reply, text=hidden(reply.text, self._key), error=hidden(reply.error, self._key)
         )
+
+    def _speak(self, dialect: chat.Dialect) -> None:
+        if "temperature" in dialect.dropped - self._dialect.dropped:
+            warnings.warn(
+                f"{self._address} takes no temperature, so replies are not greedy.", stacklevel=2
+            )
+        self._dialect = dialect
 
     def _judged(self, error: openai.APIStatusError) -> _Passing | _Refused | ModelError:
         """What an HTTP error means: for this try, for this request, or for the run."""
