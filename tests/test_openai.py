@@ -481,6 +481,13 @@ def test_mistakes_get_a_sentence_at_the_start(monkeypatch: pytest.MonkeyPatch) -
     assert f"No server answers at {url}" in fails_at(url)
 
 
+def test_a_package_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "meta_path", [])
+    monkeypatch.delitem(sys.modules, "openai", raising=False)
+    with pytest.raises(ModelError, match=r"pip install .*openai"):
+        load_model(f"openai:{NAME}", base_url="http://127.0.0.1:1/v1")
+
+
 def fails_at(url: str) -> str:
     with pytest.raises(ModelError) as caught:
         read_listing(NAME, url, KEY)
@@ -788,3 +795,16 @@ def test_generate_goes_on_where_it_was_killed(tmp_path: Path) -> None:
     assert len(twice) <= 4
     assert not has_key(tmp_path)
     assert KEY not in said
+
+
+def test_ablate_asks_servers_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    labelled = tmp_path / "labelled.jsonl"
+    rows = [{"caption": f"Caption {number}.", "spatial": number < 6} for number in range(8)]
+    labelled.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with serving() as server:
+        arguments = ["--labelled", labelled, "--llm", f"openai:{NAME}", "--out", tmp_path / "out"]
+        arguments += ["--base-url", server.url, "--concurrency", "2"]
+        assert main(["ablate", *map(str, arguments)]) == 0
+    assert server.most <= 2
+    assert len(server.asked) == 8
+    assert "0.75" in capsys.readouterr().out  # it says Yes to everything
