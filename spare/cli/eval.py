@@ -20,7 +20,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--model",
         required=True,
-        help="path or hub id of a checkpoint; clip:NAME for a dual encoder; shuffled:MODEL to show "
+        help="path or hub id of a checkpoint; clip:NAME for a dual encoder; openai:NAME for a "
+        "server's model (--base-url); shuffled:MODEL to show "
         "any of them the pictures of other questions; or random, majority",
     )
     add(
@@ -62,11 +63,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="tokens per batch, picture tokens included; by default what fits the device's memory",
     )
+    add_server_arguments(engine)
     add("--seed", type=int, default=0, metavar="N", help="seed of the random baseline (0)")
     add(
         "--trust-remote-code",
         action="store_true",
         help="run Python code that comes with the checkpoint",
+    )
+
+
+def add_server_arguments(group: argparse._ArgumentGroup | argparse.ArgumentParser) -> None:
+    """The options of the engine openai, for every verb that loads models."""
+    group.add_argument(
+        "--base-url",
+        default="",
+        metavar="URL",
+        help="server of openai:NAME, e.g. http://localhost:8000/v1; its key: OPENAI_API_KEY",
+    )
+    group.add_argument(
+        "--concurrency",
+        type=int,
+        default=16,
+        metavar="N",
+        help="most questions that it is asked at a time (%(default)s)",
     )
 
 
@@ -94,6 +113,8 @@ def run(arguments: argparse.Namespace) -> int:
             batch_tokens=arguments.batch_tokens,
             seed=arguments.seed,
             trust_remote_code=arguments.trust_remote_code,
+            base_url=arguments.base_url,
+            concurrency=arguments.concurrency,
         )
     print_scores(finished)
     return 1 if finished.errors else 0

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from spare.cli.eval import add_server_arguments
 from spare.errors import SpareError
 
 if TYPE_CHECKING:
@@ -45,7 +46,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--llm",
         default="template:",
         metavar="MODEL",
-        help="language model: transformers:PATH; template: (the default) asks none",
+        help="language model: transformers:PATH; openai:NAME for a server's (--base-url); "
+        "template: (the default) asks none",
     )
     add(
         "--clip", default="", metavar="MODEL", help="dual encoder for near duplicates and CLIPScore"
@@ -115,6 +117,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--dtype", default="auto", help="auto (the checkpoint's), float32, bfloat16 or float16")
     add("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps ...")
     add("--batch-tokens", type=int, metavar="N", help="tokens per batch; by default what fits")
+    add_server_arguments(engine)
     from spare.generation.stages import Options
 
     defaults = Options()
@@ -141,6 +144,8 @@ def run(arguments: argparse.Namespace) -> int:
                 "dtype": arguments.dtype,
                 "device": arguments.device,
                 "batch_tokens": arguments.batch_tokens,
+                "base_url": arguments.base_url,
+                "concurrency": arguments.concurrency,
             },
             **options,
         )

@@ -20,6 +20,7 @@ ENGINES: Mapping[str, str] = {
     "random": "spare.harness.models.baselines:load_random",
     "majority": "spare.harness.models.baselines:load_majority",
     "clip": "spare.harness.models.clip:load",
+    "openai": "spare.harness.models.openai:load",
     "shuffled": "spare.harness.models.shuffled:load",
 }
 """Engine -> "module:function". The function gets what follows `engine:` in the model's name."""
@@ -44,6 +45,9 @@ class Options:
         share: let questions about one picture share its computation. Off only to prove that it
             changes nothing.
         language: nothing that is asked has a picture, so a language model will do.
+        base_url: address of the server that the engine `openai` asks; "" leaves it to
+            OPENAI_BASE_URL.
+        concurrency: most requests that it has in flight.
     """
 
     adapter: str = ""
@@ -56,6 +60,8 @@ class Options:
     trust_remote_code: bool = False
     share: bool = True
     language: bool = False
+    base_url: str = ""
+    concurrency: int = 16
 
 
 def load_model(
@@ -71,6 +77,8 @@ def load_model(
     trust_remote_code: bool = False,
     share: bool = True,
     language: bool = False,
+    base_url: str = "",
+    concurrency: int = 16,
 ) -> Model:
     """A model that answers requests. The keyword arguments are the fields of `Options`.
 
@@ -86,6 +94,8 @@ def load_model(
         raise ModelError(f"A budget of {max_pixels} pixels leaves nothing to see; give more.")
     if batch_tokens is not None and batch_tokens < 1:
         raise ModelError(f"A batch of {batch_tokens} tokens holds no question; give more.")
+    if concurrency < 1:
+        raise ModelError("With --concurrency below 1 nothing is ever asked; give more.")
     engine, name = _split(spec)
     module, function = ENGINES[engine].split(":")
     load = getattr(importlib.import_module(module), function)
@@ -102,6 +112,8 @@ def load_model(
             trust_remote_code=trust_remote_code,
             share=share,
             language=language,
+            base_url=base_url,
+            concurrency=concurrency,
         ),
     )
     return model

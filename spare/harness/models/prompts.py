@@ -130,7 +130,7 @@ class Preparer:
 
     def _open(self, request: Request) -> list[PIL.Image.Image]:
         images = [open_picture(part) for part in request.parts if isinstance(part, Picture)]
-        return [_scale(image, self.scale_to) for image in images] if self.scale_to else images
+        return [scale(image, self.scale_to) for image in images] if self.scale_to else images
 
     def _prompt(self, request: Request, images: Sequence[PIL.Image.Image]) -> Prompt:
         if request.rank:
@@ -269,7 +269,8 @@ def _bound_pixels(image_processor: Any, max_pixels: int) -> bool:
     return True
 
 
-def _scale(image: PIL.Image.Image, max_pixels: int) -> PIL.Image.Image:
+def scale(image: PIL.Image.Image, max_pixels: int) -> PIL.Image.Image:
+    """A picture of at most so many pixels; the same one if it is small enough."""
     import PIL.Image
 
     pixels = image.width * image.height
