@@ -13,27 +13,14 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import PIL.Image
 import pytest
-
-from spare.cli import main
-from spare.errors import DataError, ModelError
-from spare.generation import llm
-from spare.generation.models import Models
-from spare.generation.stages import Options
-from spare.harness.models import load_model
-from spare.harness.models.chat import is_version
-from spare.harness.models.listing import read_listing
-from spare.harness.models.openai import Served
-from spare.harness.models.types import Request
-from spare.images import Picture, open_picture
-from spare.tasks.types import Reply
-from tests.caption_world import write_docci
-from tests.chat_server import (
+from caption_world import write_docci
+from chat_server import (
     NAME,
     PAIRS,
     Answer,
@@ -45,6 +32,22 @@ from tests.chat_server import (
     serving,
     well,
 )
+from test_generation import contents
+
+from spare.cli import main
+from spare.errors import DataError, ModelError
+from spare.generation import llm
+from spare.generation.captions import captions
+from spare.generation.models import Models
+from spare.generation.pipeline import generate
+from spare.generation.stages import Options
+from spare.harness.models import load_model
+from spare.harness.models.chat import is_version
+from spare.harness.models.listing import read_listing
+from spare.harness.models.openai import Served
+from spare.harness.models.types import Request
+from spare.images import Picture, open_picture
+from spare.tasks.types import Reply
 
 KEY = "sk-test-0123456789-never-in-a-file"
 
@@ -152,9 +155,12 @@ def test_a_picture_that_cannot_be_opened_costs_its_own_question(tmp_path: Path) 
 
 
 def test_no_more_are_in_flight_than_allowed_and_all_are_answered_once() -> None:
+    together = threading.Barrier(5)
+
     def slowly(asked: Asked) -> Answer:
-        delay = 0.001 * (hash(asked.text) % 20)
-        return Answer(well(asked).body, delay=delay)
+        if int(asked.text.split()[-1]) < 5:
+            together.wait(60)  # the first five are there at the same time
+        return Answer(well(asked).body, delay=0.001 * (hash(asked.text) % 20))
 
     with serving(slowly) as server:
         found = replies(served(server, concurrency=5), questions(60))
@@ -808,6 +814,47 @@ def test_generate_goes_on_where_it_was_killed(tmp_path: Path) -> None:
     assert len(twice) <= 8
     assert not has_key(tmp_path)
     assert KEY not in said
+
+
+def test_what_a_server_refused_comes_through_every_stage_with_the_next_call(
+    tmp_path: Path,
+) -> None:
+    """However late in the run it was refused, the pairs are those of a server that never fails."""
+    write_docci(tmp_path / "docci", 6)
+    captions("docci", data=tmp_path / "docci", out=tmp_path / "captions")
+
+    def generated(server: Server, out: Path) -> dict[str, Any]:
+        name, engine = f"openai:{NAME}", {"base_url": server.url}
+        return generate(tmp_path / "captions", out=out, llm=name, engine=engine, support=0.0)
+
+    def refusing(kind: str, number: int) -> Callable[[Asked], Answer]:
+        asked_so_far: list[str] = []
+
+        def behave(asked: Asked) -> Answer:
+            said = "write" if "response_format" in asked.body else "rank"
+            if said == kind:
+                asked_so_far.append(asked.text)
+                if len(asked_so_far) == number:
+                    return refuses(400, "this question is not liked")
+            return well(asked)
+
+        return behave
+
+    with serving(well) as server:
+        whole = generated(server, tmp_path / "whole")
+    # The third caption of the pre-filter, the third to write about, the third pair to look at.
+    for kind, number in (("rank", 3), ("write", 4), ("rank", 9)):
+        out = tmp_path / f"{kind}-{number}"
+        with serving(refusing(kind, number)) as server:
+            first = generated(server, out)
+            asked = len(server.asked)
+            assert sum(first["unheard"].values()) == 1
+            assert first["pairs"]["kept"] == whole["pairs"]["kept"] - 1
+            second = generated(server, out)
+        assert second | {"seconds": 0} == whole | {"seconds": 0}
+        assert contents(out) == contents(tmp_path / "whole")
+        # The canary, the question itself, and what follows from its reply.
+        assert len(server.asked) - asked <= 4
 
 
 def test_ablate_asks_servers_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

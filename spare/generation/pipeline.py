@@ -132,6 +132,10 @@ def generate(
         found["benchmarks"] = manifest["benchmarks"]
         found["seconds"] = round(time.monotonic() - started, 1)
         write_json(out / FUNNEL, found)
+        if not found["unheard"]:
+            # Until then they are kept, for shards are made again for one question of theirs.
+            for log in out.glob("*/*.replies.jsonl"):
+                log.unlink()
     return found
 
 
@@ -297,8 +301,6 @@ class Workshop:
             shards.write(
                 inputs.shard(name), table, {"stage": name, "fingerprint": mark, "failed": failed}
             )
-            if not failed:  # a request that failed is asked again by the next call, and no other
-                inputs.log(name).unlink(missing_ok=True)
 
 
 def _failed(name: str, table: Any) -> str:
