@@ -10,6 +10,9 @@ if TYPE_CHECKING:
     from typing import Any
 
     from spare.errors import SpareError as SpareError
+    from spare.generation.captions import captions as captions
+    from spare.generation.pipeline import generate as generate
+    from spare.generation.publish import publish as publish
     from spare.harness.comparison import compare as compare
     from spare.harness.evaluate import evaluate as evaluate
     from spare.harness.foreign_replies import score_replies as score_replies
@@ -32,13 +35,16 @@ _HOMES = {
     "Sample": "spare.tasks.types",
     "SpareError": "spare.errors",
     "Task": "spare.tasks.types",
+    "captions": "spare.generation.captions",
     "compare": "spare.harness.comparison",
     "evaluate": "spare.harness.evaluate",
+    "generate": "spare.generation.pipeline",
     "leaderboard": "spare.leaderboards.leaderboard",
     "load_model": "spare.harness.models",
     "load_run": "spare.harness.run",
     "load_task": "spare.tasks",
     "prepare": "spare.harness.prepare",
+    "publish": "spare.generation.publish",
     "report": "spare.leaderboards.site",
     "rescore": "spare.harness.rescoring",
     "score_replies": "spare.harness.foreign_replies",
