@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--llm",
         default="template:",
         metavar="MODEL",
-        help="language model: transformers:PATH; template: (the default) asks none",
+        help="language model: transformers:PATH or vllm:PATH; template: (the default) asks none",
     )
     add(
         "--clip", default="", metavar="MODEL", help="dual encoder for near duplicates and CLIPScore"
@@ -115,6 +115,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--dtype", default="auto", help="auto (the checkpoint's), float32, bfloat16 or float16")
     add("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps ...")
     add("--batch-tokens", type=int, metavar="N", help="tokens per batch; by default what fits")
+    add("--tensor-parallel", type=int, default=1, metavar="N", help="spread vllm:PATH over N GPUs")
     from spare.generation.stages import Options
 
     defaults = Options()
@@ -141,6 +142,7 @@ def run(arguments: argparse.Namespace) -> int:
                 "dtype": arguments.dtype,
                 "device": arguments.device,
                 "batch_tokens": arguments.batch_tokens,
+                "tensor_parallel": arguments.tensor_parallel,
             },
             **options,
         )

@@ -19,6 +19,7 @@ ENGINES: Mapping[str, str] = {
     "transformers": "spare.harness.models.transformers:load",
     "random": "spare.harness.models.baselines:load_random",
     "majority": "spare.harness.models.baselines:load_majority",
+    "vllm": "spare.harness.models.vllm:load",
     "clip": "spare.harness.models.clip:load",
     "shuffled": "spare.harness.models.shuffled:load",
 }
@@ -44,6 +45,7 @@ class Options:
         share: let questions about one picture share its computation. Off only to prove that it
             changes nothing.
         language: nothing that is asked has a picture, so a language model will do.
+        tensor_parallel: accelerators that the engine vllm spreads a model over.
     """
 
     adapter: str = ""
@@ -56,6 +58,7 @@ class Options:
     trust_remote_code: bool = False
     share: bool = True
     language: bool = False
+    tensor_parallel: int = 1
 
 
 def load_model(
@@ -71,6 +74,7 @@ def load_model(
     trust_remote_code: bool = False,
     share: bool = True,
     language: bool = False,
+    tensor_parallel: int = 1,
 ) -> Model:
     """A model that answers requests. The keyword arguments are the fields of `Options`.
 
@@ -87,6 +91,11 @@ def load_model(
     if batch_tokens is not None and batch_tokens < 1:
         raise ModelError(f"A batch of {batch_tokens} tokens holds no question; give more.")
     engine, name = _split(spec)
+    if tensor_parallel != 1 and engine not in ("vllm", "shuffled"):
+        raise ModelError(
+            f"The engine {engine} does not spread a model by --tensor-parallel; name it "
+            f"vllm:{name}, or leave the option out."
+        )
     module, function = ENGINES[engine].split(":")
     load = getattr(importlib.import_module(module), function)
     model: Model = load(
@@ -102,6 +111,7 @@ def load_model(
             trust_remote_code=trust_remote_code,
             share=share,
             language=language,
+            tensor_parallel=tensor_parallel,
         ),
     )
     return model
