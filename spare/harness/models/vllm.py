@@ -46,6 +46,7 @@ from spare.harness.models.vllm_loading import (
     Adapter,
     check_options,
     import_vllm,
+    put_on,
     read_adapter,
     start,
 )
@@ -79,7 +80,7 @@ def load(name: str, options: Options) -> Vllm:
     text = options.language and is_language_model(checkpoint)
     if not text:
         check_kind(checkpoint, options.trust_remote_code)
-    adapter = read_adapter(options.adapter) if options.adapter else None
+    adapter = read_adapter(options.adapter, not text) if options.adapter else None
     # Not beside the loading, as elsewhere: vLLM forks, which threads do not survive.
     identity = {"engine": "vllm", "weights": digest_files(checkpoint.weights)}
     if adapter:
@@ -117,7 +118,6 @@ class Vllm:
     ) -> None:
         from transformers import AutoConfig
         from vllm.exceptions import VLLMError
-        from vllm.lora.request import LoRARequest
         from vllm.v1.engine.exceptions import EngineDeadError
 
         config = AutoConfig.from_pretrained(
@@ -136,7 +136,7 @@ class Vllm:
         # More than it computes at once, so that it never waits for us.
         self._most = settings.scheduler_config.max_num_seqs * 5 // 4
         self._names = map(str, itertools.count())
-        self._adapter = adapter and LoRARequest("adapter", 1, str(adapter.folder.resolve()))
+        self._adapter = adapter and put_on(self._engine, adapter)
         self._parameters: dict[object, Any] = {}
         dtype = str(settings.model_config.dtype).removeprefix("torch.")
         self.identity = {

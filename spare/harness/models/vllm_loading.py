@@ -81,8 +81,17 @@ def check_options(options: Options) -> None:
         raise ModelError(f"A model cannot be spread over {options.tensor_parallel} devices.")
 
 
-def read_adapter(name: str) -> Adapter:
-    """The LoRA adapter in a folder. Raises ModelError if there is none that vLLM takes."""
+def read_adapter(name: str, sees: bool) -> Adapter:
+    """The LoRA adapter in a folder.
+
+    Args:
+        sees: it is for a vision-language model.
+
+    Raises:
+        ModelError: there is none that vLLM takes.
+    """
+    from safetensors import SafetensorError, safe_open
+
     folder = Path(name).expanduser()
     settings, weights = folder / "adapter_config.json", folder / "adapter_model.safetensors"
     if not settings.is_file():
@@ -94,14 +103,43 @@ def read_adapter(name: str) -> Adapter:
         kind, rank = config["peft_type"], int(config["r"])
         # Single modules may have ranks of their own.
         rank = max([rank, *(config.get("rank_pattern") or {}).values()])
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ModelError(f"{settings} describes no LoRA adapter ({error}).") from None
+        with safe_open(weights, "numpy") as file:
+            places = list(file.keys())
+    except (ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
+        raise ModelError(f"{name} holds no LoRA adapter ({error}).") from None
+    strange = [place for place in places if not _is_language(place)] if sees else []
+    if strange:
+        raise ModelError(
+            f"Adapter {name} changes {strange[0]}, and vLLM would leave out without a word what is "
+            "not in the language model; merge it into its base, or name the model transformers:..."
+        )
     if kind != "LORA" or rank > RANKS[-1]:
         raise ModelError(
             f"vLLM takes LoRA adapters of rank {RANKS[-1]} at most, and {name} is {kind} of rank "
             f"{rank}; merge it into its base, or name the model transformers:..."
         )
     return Adapter(folder, rank, digest_text(digest_files([weights]) + digest_settings([settings])))
+
+
+def _is_language(place: str) -> bool:
+    """Whether a weight of an adapter belongs to the language model of a vision-language model."""
+    name = place.removeprefix("base_model.model.").removeprefix("model.")
+    return name.startswith(("language_model.", "layers.", "lm_head", "embed_tokens"))
+
+
+def put_on(engine: Any, adapter: Adapter) -> Any:
+    """What vLLM is to be given with every request so that the adapter is on. Raises ModelError if
+    it does not fit the model in the engine."""
+    from vllm.lora.request import LoRARequest
+
+    request = LoRARequest("adapter", 1, str(adapter.folder.resolve()))
+    try:
+        engine.add_lora(request)
+    except Exception as error:  # what vLLM's process raises arrives as nothing narrower
+        raise ModelError(
+            f"Adapter {adapter.folder} does not fit the model: {first_line(error)}"
+        ) from error
+    return request
 
 
 def start(

@@ -121,7 +121,7 @@ class VllmPreparer:
             else:
                 tokens = preparer.encode(request, images)["input_ids"][0].tolist()
         except self._failures as error:
-            return Prompt(request, error=refusal(error))
+            return Prompt(request, error=refusal(_root(error)))
         options = {label: cut.tolist() for label, cut in preparer.options(request).items()}
         longest = max(map(len, options.values()), default=request.max_new_tokens)
         if excess := preparer.excess(len(tokens), longest):
@@ -144,6 +144,13 @@ class VllmPreparer:
                 skip_mm_cache=True,
             )
         return made
+
+
+def _root(error: Exception) -> Exception:
+    """What the processor itself raised, which vLLM wraps."""
+    while isinstance(error.__cause__, Exception):
+        error = error.__cause__
+    return error
 
 
 def _is_same(one: Pictures, other: Pictures) -> bool:
