@@ -381,5 +381,6 @@ def test_an_adapter_for_another_model_gets_a_sentence(tuned: Any, tmp_path: Path
 
     wider = build_checkpoint(tmp_path / "wider", "qwen2_vl", hidden=256)
     folder = tune(wider, tmp_path / "adapter", ["q_proj"])
+    tuned._engine.remove_lora(1)
     with pytest.raises(ModelError, match="does not fit the model"):
         put_on(tuned._engine, read_adapter(str(folder), sees=True))

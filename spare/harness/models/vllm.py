@@ -12,6 +12,7 @@ import importlib.metadata
 import itertools
 import threading
 import time
+import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -126,6 +127,8 @@ class Vllm:
         preparer = Preparer(processor, frozenset(), context_of(config), options.max_pixels)
         self._llm = start(vllm, checkpoint, options, adapter, _processing(preparer, options))
         self._engine = self._llm.llm_engine
+        # vLLM holds on to itself; its process and the memory go when this model goes.
+        weakref.finalize(self, self._engine.engine_core.shutdown)
         settings = self._engine.vllm_config
         preparer.context = min(preparer.context, settings.model_config.max_model_len)
         self._dead = EngineDeadError

@@ -21,6 +21,7 @@ OLDEST = (0, 32)
 
 QUIET = {
     "VLLM_LOGGING_LEVEL": "ERROR",
+    "VLLM_LOGGING_STREAM": "ext://sys.stderr",  # on the standard output are our tables
     "VLLM_NO_USAGE_STATS": "1",  # it would report the machine and the model to its makers
 }
 """Set in the environment before vLLM is imported, where the user has not; none moves a reply."""
@@ -136,9 +137,8 @@ def put_on(engine: Any, adapter: Adapter) -> Any:
     try:
         engine.add_lora(request)
     except Exception as error:  # what vLLM's process raises arrives as nothing narrower
-        raise ModelError(
-            f"Adapter {adapter.folder} does not fit the model: {first_line(error)}"
-        ) from error
+        reason = first_line(error).rpartition("failed with error '")[2].partition("', please")[0]
+        raise ModelError(f"Adapter {adapter.folder} does not fit the model: {reason}.") from error
     return request
 
 
