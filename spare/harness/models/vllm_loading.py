@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import os
-from collections.abc import Mapping
+import signal
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -183,9 +187,33 @@ def start(
     if current_platform.is_cpu():
         settings["enforce_eager"] = True  # compiling takes minutes and needs a compiler
     try:
-        return vllm.LLM(str(checkpoint.folder), **settings)
+        with _deaf_processes():
+            return vllm.LLM(str(checkpoint.folder), **settings)
     except (ValueError, RuntimeError, NotImplementedError, OSError, ImportError) as error:
         raise _failure(checkpoint, options, error) from error
+
+
+@contextlib.contextmanager
+def _deaf_processes() -> Iterator[None]:
+    """Ctrl-C does not reach processes that are begun inside: a terminal sends it to all of them,
+    and vLLM's would die with pages of traces, while we end them in good order."""
+    begin = BaseProcess.start
+
+    def begin_deaf(process: BaseProcess) -> None:
+        # A process inherits what its parent's thread does not listen to.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            begin(process)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    # Where it is not running yet, the first process would start it, and listen again.
+    resource_tracker.ensure_running()
+    BaseProcess.start = begin_deaf  # type: ignore[assignment, method-assign]
+    try:
+        yield
+    finally:
+        BaseProcess.start = begin  # type: ignore[method-assign]
 
 
 def saved_dtype(checkpoint: Checkpoint) -> str:
