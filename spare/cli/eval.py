@@ -20,9 +20,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--model",
         required=True,
-        help="path or hub id of a checkpoint; clip:NAME for a dual encoder; openai:NAME for a "
-        "server's model (--base-url); shuffled:MODEL to show "
-        "any of them the pictures of other questions; or random, majority",
+        help="path or hub id of a checkpoint; vllm:NAME to run it by vLLM; openai:NAME for a "
+        "server's model (--base-url); clip:NAME for a dual encoder; shuffled:MODEL to show any of "
+        "them the pictures of other questions; or random, majority",
     )
     add(
         "--tasks",
@@ -64,6 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="tokens per batch, picture tokens included; by default what fits the device's memory",
     )
     add_server_arguments(engine)
+    add("--tensor-parallel", type=int, default=1, metavar="N", help="spread vllm:NAME over N GPUs")
     add("--seed", type=int, default=0, metavar="N", help="seed of the random baseline (0)")
     add(
         "--trust-remote-code",
@@ -115,6 +116,7 @@ def run(arguments: argparse.Namespace) -> int:
             trust_remote_code=arguments.trust_remote_code,
             base_url=arguments.base_url,
             concurrency=arguments.concurrency,
+            tensor_parallel=arguments.tensor_parallel,
         )
     print_scores(finished)
     return 1 if finished.errors else 0

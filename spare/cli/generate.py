@@ -46,8 +46,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--llm",
         default="template:",
         metavar="MODEL",
-        help="language model: transformers:PATH; openai:NAME for a server's (--base-url); "
-        "template: (the default) asks none",
+        help="language model: transformers:PATH or vllm:PATH; openai:NAME for a server's "
+        "(--base-url); template: (the default) asks none",
     )
     add(
         "--clip", default="", metavar="MODEL", help="dual encoder for near duplicates and CLIPScore"
@@ -118,6 +118,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps ...")
     add("--batch-tokens", type=int, metavar="N", help="tokens per batch; by default what fits")
     add_server_arguments(engine)
+    add("--tensor-parallel", type=int, default=1, metavar="N", help="spread vllm:PATH over N GPUs")
     from spare.generation.stages import Options
 
     defaults = Options()
@@ -146,6 +147,7 @@ def run(arguments: argparse.Namespace) -> int:
                 "batch_tokens": arguments.batch_tokens,
                 "base_url": arguments.base_url,
                 "concurrency": arguments.concurrency,
+                "tensor_parallel": arguments.tensor_parallel,
             },
             **options,
         )

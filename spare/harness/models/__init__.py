@@ -19,6 +19,7 @@ ENGINES: Mapping[str, str] = {
     "transformers": "spare.harness.models.transformers:load",
     "random": "spare.harness.models.baselines:load_random",
     "majority": "spare.harness.models.baselines:load_majority",
+    "vllm": "spare.harness.models.vllm:load",
     "clip": "spare.harness.models.clip:load",
     "openai": "spare.harness.models.openai:load",
     "shuffled": "spare.harness.models.shuffled:load",
@@ -48,6 +49,7 @@ class Options:
         base_url: address of the server that the engine `openai` asks; "" leaves it to
             OPENAI_BASE_URL.
         concurrency: most requests that it has in flight.
+        tensor_parallel: accelerators that the engine vllm spreads a model over.
     """
 
     adapter: str = ""
@@ -62,6 +64,7 @@ class Options:
     language: bool = False
     base_url: str = ""
     concurrency: int = 16
+    tensor_parallel: int = 1
 
 
 def load_model(
@@ -79,6 +82,7 @@ def load_model(
     language: bool = False,
     base_url: str = "",
     concurrency: int = 16,
+    tensor_parallel: int = 1,
 ) -> Model:
     """A model that answers requests. The keyword arguments are the fields of `Options`.
 
@@ -97,6 +101,11 @@ def load_model(
     if concurrency < 1:
         raise ModelError("With --concurrency below 1 nothing is ever asked; give more.")
     engine, name = _split(spec)
+    if tensor_parallel != 1 and engine not in ("vllm", "shuffled"):
+        raise ModelError(
+            f"The engine {engine} does not spread a model by --tensor-parallel; name it "
+            f"vllm:{name}, or leave the option out."
+        )
     module, function = ENGINES[engine].split(":")
     load = getattr(importlib.import_module(module), function)
     model: Model = load(
@@ -114,6 +123,7 @@ def load_model(
             language=language,
             base_url=base_url,
             concurrency=concurrency,
+            tensor_parallel=tensor_parallel,
         ),
     )
     return model
