@@ -1,6 +1,7 @@
 """Score, explain and fine-tune vision-language models on spatial understanding.
 
-Everything that the command `spare` does is a function here of the same name and arguments.
+Everything that the command `spare` does is a function here of the same name and arguments
+(`fine_tune`, since `spare.finetune` is the package).
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from spare.errors import SpareError as SpareError
+    from spare.finetune.merging import merge as merge
+    from spare.finetune.tuning import fine_tune as fine_tune
     from spare.harness.comparison import compare as compare
     from spare.harness.evaluate import evaluate as evaluate
     from spare.harness.foreign_replies import score_replies as score_replies
@@ -34,10 +37,12 @@ _HOMES = {
     "Task": "spare.tasks.types",
     "compare": "spare.harness.comparison",
     "evaluate": "spare.harness.evaluate",
+    "fine_tune": "spare.finetune.tuning",
     "leaderboard": "spare.leaderboards.leaderboard",
     "load_model": "spare.harness.models",
     "load_run": "spare.harness.run",
     "load_task": "spare.tasks",
+    "merge": "spare.finetune.merging",
     "prepare": "spare.harness.prepare",
     "report": "spare.leaderboards.site",
     "rescore": "spare.harness.rescoring",

@@ -129,8 +129,11 @@ class Preparer:
         return prompts
 
     def _open(self, request: Request) -> list[PIL.Image.Image]:
-        images = [open_picture(part) for part in request.parts if isinstance(part, Picture)]
-        return [_scale(image, self.scale_to) for image in images] if self.scale_to else images
+        return [self.scaled(open_picture(one)) for one in request.parts if isinstance(one, Picture)]
+
+    def scaled(self, image: PIL.Image.Image) -> PIL.Image.Image:
+        """The picture within the bound on pixels, where the processor has none of its own."""
+        return _scale(image, self.scale_to) if self.scale_to else image
 
     def _prompt(self, request: Request, images: Sequence[PIL.Image.Image]) -> Prompt:
         if request.rank:

@@ -113,10 +113,10 @@ class Transformers:
         identity: Mapping[str, str],
         options: Options,
     ) -> None:
-        ends, pad = _make_greedy(network, processor.tokenizer)
+        ends, pad = make_greedy(network, processor.tokenizer)
         self.decoder = Decoder(network, processor.tokenizer, ends, pad)
         self._preparer = Preparer(
-            processor, _picture_tokens(network, processor), _context(network), options.max_pixels
+            processor, picture_tokens(network, processor), context_of(network), options.max_pixels
         )
         findings = probe(checkpoint, self.decoder, self._preparer)
         self._share = options.share and not findings.shares
@@ -270,7 +270,7 @@ def _ranking(prompt: Prompt, outcomes: Mapping[str, Outcome]) -> Reply:
     return Reply(likelihoods=likelihoods, input_tokens=prompt.tokens)
 
 
-def _make_greedy(network: Any, tokenizer: Any) -> tuple[list[int], int]:
+def make_greedy(network: Any, tokenizer: Any) -> tuple[list[int], int]:
     """Strip a network of its own generation settings; the tokens that end a reply, and padding."""
     from transformers import GenerationConfig
 
@@ -292,7 +292,7 @@ def _make_greedy(network: Any, tokenizer: Any) -> tuple[list[int], int]:
     return ends, pad
 
 
-def _picture_tokens(network: Any, processor: Any) -> frozenset[int]:
+def picture_tokens(network: Any, processor: Any) -> frozenset[int]:
     """The tokens that stand for pictures; families call them by different names."""
     found = {
         getattr(holder, name, None)
@@ -302,7 +302,7 @@ def _picture_tokens(network: Any, processor: Any) -> frozenset[int]:
     return frozenset(token for token in found if isinstance(token, int))
 
 
-def _context(network: Any) -> int:
+def context_of(network: Any) -> int:
     """Most tokens that the language model can take; practically no bound if it names none."""
     text = network.config.get_text_config()
     return int(getattr(text, "max_position_embeddings", None) or 2**31)
