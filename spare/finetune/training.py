@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import json
 import logging
 import math
@@ -21,7 +22,7 @@ from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
 from spare.disk import disk_error
-from spare.errors import SpareError
+from spare.errors import PictureError, SpareError
 from spare.finetune.checkpoints import last_whole, mark_whole, step_of
 from spare.finetune.network import OPTIMISERS
 from spare.finetune.pairs import Pairs
@@ -144,6 +145,25 @@ class Trainer(SFTTrainer):  # type: ignore[misc]
         self.waited += time.monotonic() - started
         return found
 
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        # A checkpoint is written under the names that published files have, and read under those
+        # that the modules have. Where these differ, as in most vision-language models, the trainer
+        # would go on from the base's weights without a word.
+        with _own_names(self.model):
+            super()._save(output_dir, state_dict)
+
+    def _issue_warnings_after_load(self, load_result: Any) -> None:
+        state = self.model.state_dict()
+        missing = set(load_result.missing_keys)
+        there = {value.data_ptr() for name, value in state.items() if name not in missing}
+        lost = [name for name in missing if state[name].data_ptr() not in there]  # not tied
+        if lost or load_result.unexpected_keys:
+            name = min([*lost, *load_result.unexpected_keys])
+            raise SpareError(
+                f"The checkpoint has other weights than the model ({name}, for one). Take it away, "
+                "and training goes on from the one before."
+            )
+
     def create_model_card(self, *settings: Any, **named: Any) -> None:
         """Nothing: the card is `outputs.card`."""
 
@@ -162,6 +182,21 @@ class Trainer(SFTTrainer):  # type: ignore[misc]
         self.model_wrapped.zero_grad()
         self._metrics["train"].clear()
         self._total_train_tokens = 0
+
+
+@contextlib.contextmanager
+def _own_names(network: Any) -> Iterator[None]:
+    """Inside, `save_pretrained` of a network writes its weights under its modules' names."""
+    from transformers import PreTrainedModel
+
+    if not isinstance(network, PreTrainedModel):  # adapters have one set of names
+        yield
+        return
+    network.save_pretrained = functools.partial(network.save_pretrained, save_original_format=False)
+    try:
+        yield
+    finally:
+        del network.save_pretrained
 
 
 class Watch(TrainerCallback):  # type: ignore[misc]
@@ -260,6 +295,8 @@ def sentences(training: Path) -> Iterator[None]:
             problem = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             raise SpareError(f"{disk_error(training, problem)} {kept(training)}") from None
         raise
+    except PictureError as error:  # of a process that prepares batches, or our own
+        raise SpareError(f"{_of_worker(str(error)) or error} {kept(training)}") from None
     except SpareError as error:
         found = _of_worker(str(error))
         if found:
