@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -176,3 +177,34 @@ def test_texts_with_signs_of_the_model_are_found_before_the_first_step(
             model=str(base),
             settings=QUICK,
         )
+
+
+def test_what_publish_writes_is_what_is_read(tmp_path: Path) -> None:
+    """The pipeline's own output, with pixels and without."""
+    from spare.generation.captions import captions
+    from spare.generation.pipeline import generate
+    from spare.generation.publish import publish
+
+    docci = tmp_path / "docci"
+    (docci / "images").mkdir(parents=True)
+    lines = []
+    for number in range(4):
+        name = f"train_0000{number}"
+        (docci / "images" / f"{name}.jpg").write_bytes(picture(number))
+        caption = "A red mug stands to the left of a plate. A spoon lies on the plate."
+        line = {"example_id": name, "image_file": f"{name}.jpg", "split": "train"}
+        lines.append(json.dumps(line | {"description": caption}))
+    (docci / "docci_descriptions.jsonlines").write_text("\n".join(lines) + "\n", "utf-8")
+    captions("docci", data=docci, out=tmp_path / "captions")
+    generate(tmp_path / "captions", out=tmp_path / "qa", benchmarks="none", llm="template:")
+    count = publish(tmp_path / "qa", out=tmp_path / "with", pictures="all")["pairs"]
+    publish(tmp_path / "qa", out=tmp_path / "without")
+    for pairs in (
+        read_pairs(tmp_path / "with"),
+        read_pairs(tmp_path / "without", pictures=docci),
+    ):
+        assert len(pairs) == count >= 8
+        assert [one.read() for one in pairs.pictures if isinstance(one, Picture)] == [
+            picture(number) for number in range(4)
+        ]
+        assert all("?" in pairs.texts(number)[0] for number in range(count))

@@ -116,6 +116,32 @@ def test_what_is_written(world: World, whole: FineTuned) -> None:
     }
 
 
+def test_a_checkpoint_has_its_bases_precision_and_tied_weights(qwen: World, tmp_path: Path) -> None:
+    """As Qwen2-VL-2B is: bfloat16, one matrix for reading and writing words."""
+    import torch
+    from transformers import AutoModelForImageTextToText
+
+    network = AutoModelForImageTextToText.from_pretrained(qwen.base, dtype=torch.bfloat16)
+    shutil.copytree(qwen.base, tmp_path / "base")
+    network.config.tie_word_embeddings = True
+    network.config.text_config.tie_word_embeddings = True
+    network.lm_head.weight = network.get_input_embeddings().weight
+    network.save_pretrained(tmp_path / "base")
+    (found,) = spare.fine_tune(
+        "demo",
+        data=qwen.data,
+        out=tmp_path / "out",
+        model=str(tmp_path / "base"),
+        settings=QUICK,
+    )
+    before, after = qwen.weights(tmp_path / "base"), qwen.weights(found.folder)
+    assert "lm_head.weight" not in before
+    assert set(after) == set(before)
+    assert {value.dtype for value in after.values()} == {torch.bfloat16}
+    assert find_checkpoint(str(found.folder)).config["dtype"] == "bfloat16"
+    assert spare.load_model(str(found.folder)).identity["dtype"] == "bfloat16"
+
+
 def test_the_harness_evaluates_it_and_keeps_the_lineage(whole: FineTuned, tmp_path: Path) -> None:
     from training_data import picture
 
@@ -327,6 +353,18 @@ def test_two_trainings_never_write_one_folder(world: World) -> None:
 
     with locked(world.folder / "held"), pytest.raises(SpareError, match="Another process"):
         world.train("held")
+
+
+def test_reports_that_are_not_to_be_had_are_refused(world: World) -> None:
+    with pytest.raises(SpareError, match="--report-to knows no telegraph"):
+        spare.fine_tune(
+            "demo",
+            data=world.data,
+            out=world.folder / "reports",
+            model=str(world.base),
+            settings=QUICK,
+            report_to="telegraph",
+        )
 
 
 def test_without_bitsandbytes_it_is_said(world: World) -> None:

@@ -7,11 +7,13 @@ import contextlib
 import sys
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spare.errors import SpareError
 
 if TYPE_CHECKING:
+    from spare.finetune.evaluations import Evaluations
     from spare.finetune.training import Event
 
 
@@ -53,6 +55,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="curves to tensorboard, wandb ... too; losses.jsonl has them in any case",
     )
+    while_training = parser.add_argument_group("evaluations while training")
+    add = while_training.add_argument
+    add(
+        "--eval-tasks",
+        default="",
+        metavar="TASKS",
+        help="keep the weights that are best at these instead of the last ones",
+    )
+    add(
+        "--eval-general",
+        default="",
+        metavar="TASKS",
+        help="end the training when these get significantly worse than before it",
+    )
+    add("--eval-data", default="", metavar="DIR", help="folder with the tasks' published files")
+    add("--eval-every", type=int, default=500, metavar="N", help="steps between (%(default)s)")
+    add("--eval-limit", type=int, default=200, metavar="N", help="samples a task (%(default)s)")
     parser.epilog = (
         "Several GPUs or machines: accelerate launch -m spare finetune ... The steps are the same, "
         "whatever the number of devices."
@@ -80,6 +99,7 @@ def run(arguments: argparse.Namespace) -> int:
             blobs=arguments.blobs,
             general=arguments.general,
             report_to=arguments.report_to,
+            evaluations=_evaluations(arguments),
             on_event=on_event,
         )
     if _is_first():
@@ -94,6 +114,22 @@ def run(arguments: argparse.Namespace) -> int:
             for one in found:
                 print(f"  spare merge {one.folder} --out {one.folder.parent / 'merged'}")
     return 0
+
+
+def _evaluations(arguments: argparse.Namespace) -> Evaluations | None:
+    if not (arguments.eval_tasks or arguments.eval_general):
+        return None
+    if not (arguments.eval_tasks and arguments.eval_data):
+        raise SpareError("Evaluations while training need --eval-tasks and --eval-data.")
+    from spare.finetune.evaluations import Evaluations
+
+    return Evaluations(
+        Path(arguments.eval_data),
+        arguments.eval_tasks,
+        arguments.eval_general,
+        arguments.eval_every,
+        arguments.eval_limit,
+    )
 
 
 def _is_first() -> bool:

@@ -110,9 +110,15 @@ def cast(state: Mapping[str, Any], checkpoint: Checkpoint) -> dict[str, Any]:
     name = checkpoint.config.get("dtype") or checkpoint.config.get("torch_dtype")
     name = name or text.get("dtype") or text.get("torch_dtype") or "float32"
     dtype = getattr(torch, str(name))
-    return {
-        key: value.to(dtype) if value.is_floating_point() else value for key, value in state.items()
-    }
+    made: dict[tuple[Any, ...], Any] = {}
+    found = {}
+    for key, value in state.items():
+        # Weights that are tied stay one tensor, and are written once.
+        same = (value.data_ptr(), value.dtype, value.shape, value.stride())
+        if value.is_floating_point() and same not in made:
+            made[same] = value.to(dtype)
+        found[key] = made.get(same, value)
+    return found
 
 
 def finish(

@@ -92,6 +92,19 @@ class Batches:
         return collate(sequences, self._padding, self._shared)
 
 
+def check_reports(report_to: str) -> list[str]:
+    """The names in a list by commas. Raises SpareError if one of them is not to be had."""
+    from transformers.integrations.integration_utils import get_available_reporting_integrations
+
+    names = [name.strip() for name in report_to.split(",") if name.strip()]
+    there = get_available_reporting_integrations()
+    for name in names:
+        if name not in there:
+            have = f"here are {', '.join(there)}" if there else "none is installed here"
+            raise SpareError(f"--report-to knows no {name}: {have}. `pip install {name}` may help.")
+    return names
+
+
 def trainer_settings(
     recipe: Recipe, plan: Plan, training: Path, bf16: bool, report_to: str
 ) -> SFTConfig:
@@ -129,7 +142,7 @@ def trainer_settings(
         max_length=None,
         loss_type="nll",
         disable_tqdm=True,
-        report_to=[name for name in report_to.split(",") if name] or "none",
+        report_to=check_reports(report_to) or "none",
     )
 
 

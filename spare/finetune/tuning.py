@@ -32,6 +32,7 @@ from spare.harness.models.digests import digest_files
 from spare.harness.models.loading import LINEAGE, Checkpoint, find_checkpoint, load_processor
 
 if TYPE_CHECKING:
+    from spare.finetune.evaluations import Evaluations
     from spare.finetune.training import Event
 
 REQUEST, RESULT, SIZES = "request.json", "training.json", "pictures.json"
@@ -69,6 +70,7 @@ def fine_tune(
     blobs: str | Path = "",
     general: str | Path = "",
     report_to: str = "",
+    evaluations: Evaluations | None = None,
     on_event: Callable[[Event], None] = lambda event: None,
 ) -> list[FineTuned]:
     """Train a checkpoint on a data set; the same call goes on where it was stopped.
@@ -84,6 +86,8 @@ def fine_tune(
         pictures: folder that pictures with a path are below. blobs: store of `spare images`.
         general: another data set, of which the recipe's `general_share` is mixed in.
         report_to: where curves go beside `losses.jsonl`: tensorboard, wandb ...; by commas.
+        evaluations: tasks to evaluate while training: the weights that are best at them are kept
+            instead of the last, and a fall in general ones ends the training.
         on_event: receives sentences and `Progress`.
 
     Returns:
@@ -105,7 +109,7 @@ def fine_tune(
         one = dataclasses.replace(recipe, seed=recipe.seed + number)
         folder = Path(out) / f"seed-{one.seed}" if seeds else Path(out)
         base = find_checkpoint(model or recipe.base)
-        job = _Job(one, base, folder, report_to, on_event, shelf=Path(out))
+        job = _Job(one, base, folder, report_to, on_event, Path(out), evaluations)
         found.append(job.run(data, general, pictures, blobs))
     return found
 
@@ -121,9 +125,10 @@ class _Job:
         report_to: str,
         on_event: Callable[[Event], None],
         shelf: Path,
+        evaluations: Evaluations | None = None,
     ) -> None:
         self.recipe, self.checkpoint, self.out = recipe, checkpoint, out
-        self.report_to = report_to
+        self.report_to, self.evaluations = report_to, evaluations
         self.training = out / "training"
         # Seeds have one list of pictures.
         self.shelf = self.training if shelf == out else shelf
@@ -168,6 +173,7 @@ class _Job:
             "base": weights,
             "data": [pairs.digest for pairs in sets],
             "recipe": dataclasses.asdict(self.recipe),
+            "evaluations": self._asked(),
         }
         path = self.training / REQUEST
         if not path.is_file():
@@ -189,6 +195,12 @@ class _Job:
                 f"{self.out} is a training with another {', '.join(differ)}; choose another --out, "
                 "or repeat the command that began it."
             )
+
+    def _asked(self) -> dict[str, Any] | None:
+        """The evaluations as JSON has them."""
+        if self.evaluations is None:
+            return None
+        return {**dataclasses.asdict(self.evaluations), "data": str(self.evaluations.data)}
 
     def _train(self, weights: str, sets: Sequence[Pairs]) -> None:
         from accelerate import PartialState
@@ -219,7 +231,7 @@ class _Job:
         """Everything between a loaded network and a finished one."""
         from transformers import set_seed
 
-        from spare.finetune import training
+        from spare.finetune import evaluations, training, watching
         from spare.finetune.branches import see_branches
         from spare.finetune.sequences import Encoder
 
@@ -251,6 +263,13 @@ class _Job:
             trainer.remove_callback(PrinterCallback)
             watch = training.Watch(trainer, batches.make(whole.largest), self.say)
             trainer.add_callback(watch)
+            if self.evaluations is not None:
+                pixels = recipe.max_pixels or None
+                trainer.add_callback(
+                    watching.Evaluate(
+                        trainer, self.evaluations, self.checkpoint, pixels, self.adapter, self.note
+                    )
+                )
             last = last_whole(self.training, remove=self.first)
             if last is not None:
                 self.say(f"Going on from step {step_of(last)}.")
@@ -263,6 +282,13 @@ class _Job:
                 if not self.adapter:
                     state = outputs.cast(state, self.checkpoint)
                 outputs.save(trained, state, folder, self.checkpoint, self.adapter)
+                best = evaluations.best_step(evaluations.read(self.training))
+                if best and best != trainer.state.global_step:
+                    self.note(f"The weights are those of step {best}, the best at spatial tasks.")
+                    for path in (self.training / evaluations.BEST).iterdir():
+                        if path.is_file():
+                            shutil.copyfile(path, folder / path.name)
+                shutil.rmtree(self.training / evaluations.BEST, ignore_errors=True)
         if self.first:
             result = self._result(whole, trainer, told.metrics["train_runtime"])
             write_json(self.training / RESULT, result)
@@ -341,8 +367,8 @@ class _Job:
 
         curve = [json.loads(line) for line in (self.training / CURVE).open(encoding="utf-8")]
         return {
-            "steps": len(whole.steps),
-            "pairs": whole.pairs,
+            "steps": trainer.state.global_step,
+            "pairs": trainer.state.global_step * self.recipe.batch,
             "accumulation": whole.accumulation,
             "largest_batch_tokens": whole.tokens,
             "first_loss": curve[0]["loss"] if curve else math.nan,
