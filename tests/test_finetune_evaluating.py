@@ -116,7 +116,10 @@ def test_the_best_step() -> None:
         }
 
     assert best_step([line(0, 90.0)]) == 0
-    assert best_step([line(0, 90.0), line(5, 30.0), line(10, 40.0), line(15, 40.0)]) == 10
+    assert (
+        best_step([line(0, 90.0), line(5, 30.0), line(10, 40.0), line(15, 40.0), line(20, 35.0)])
+        == 15
+    )
     assert best_step([line(0, 20.0), line(5, 30.0), line(10, 40.0, worse=True)]) == 5
 
 

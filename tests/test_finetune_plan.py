@@ -41,7 +41,7 @@ def _drawn(found: Plan, data: int = 0) -> Counter[int]:
 
 @settings(max_examples=30)
 @given(
-    batch=st.integers(2, 20),
+    batch=st.integers(1, 10).map(lambda half: 2 * half),
     tokens=st.integers(60, 600),
     layout=st.sampled_from(["shared", "pairs"]),
     devices=st.sampled_from([1, 2]),
@@ -153,5 +153,5 @@ def test_pairs_whose_picture_is_missing_are_left_out() -> None:
 
 
 def test_a_step_too_small_for_the_devices_is_refused() -> None:
-    with pytest.raises(SpareError, match="train on fewer devices"):
+    with pytest.raises(SpareError, match="a multiple of the number of devices"):
         plan([_material()], _recipe(batch=2), 4)

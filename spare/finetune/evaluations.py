@@ -64,7 +64,7 @@ def write(training: Path, lines: Sequence[Mapping[str, Any]]) -> None:
 
 
 def best_step(lines: Sequence[Mapping[str, Any]]) -> int:
-    """The step of the best weights; the first of equals, and never one after which general tasks
+    """The step of the best weights; the last of equals, and never one after which general tasks
     were worse. 0 if there is none."""
     fit = [line for line in lines if line["step"] and not line["regressions"]]
-    return int(max(fit, key=lambda line: line["spatial"])["step"]) if fit else 0
+    return int(max(fit, key=lambda line: (line["spatial"], line["step"]))["step"]) if fit else 0

@@ -110,7 +110,7 @@ def merge(adapter: str | Path, *, out: str | Path, model: str = "") -> Merged:
         outputs.save(merged, after, out, checkpoint, False)
         write_json(out / LINEAGE, {**lineage, "merged": True})
     words = ["spare", "eval", "--model", str(out), "--tasks", "spatial", "--data", "data"]
-    command = shlex.join([*words, "--out", f"runs/{out.resolve().name}"])
+    command = shlex.join([*words, "--out", f"runs/{outputs.run_name(out)}"])
     return Merged(out, changed, len(after), distance, tolerance, command)
 
 

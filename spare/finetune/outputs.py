@@ -134,10 +134,18 @@ def command(folder: Path, recipe: Recipe, base: str) -> str:
     """The command that evaluates what was written."""
     words = ["spare", "eval", "--model"]
     words += [base, "--adapter", str(folder)] if recipe.weights == "lora" else [str(folder)]
-    words += ["--tasks", "spatial", "--data", "data", "--out", f"runs/{folder.resolve().name}"]
+    words += ["--tasks", "spatial", "--data", "data", "--out", f"runs/{run_name(folder)}"]
     if recipe.max_pixels:
         words += ["--max-pixels", str(recipe.max_pixels)]
     return shlex.join(words)
+
+
+def run_name(folder: Path) -> str:
+    """What a run of a checkpoint is called: its folder, and of a seed the folder of all."""
+    whole = folder.resolve()
+    if whole.name in ("adapter", "merged"):
+        whole = whole.parent
+    return f"{whole.parent.name}-{whole.name}" if whole.name.startswith("seed-") else whole.name
 
 
 def card(told: Mapping[str, Any], notes: Iterable[str], result: Mapping[str, Any]) -> str:

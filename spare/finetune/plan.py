@@ -201,7 +201,7 @@ class _Sizer:
             if not divisible:
                 raise SpareError(
                     f"A step of {sum(len(piece.pairs) for piece in pieces)} pairs cannot be spread "
-                    f"over {wanted} batches; raise batch, or train on fewer devices."
+                    f"over {wanted} batches; make batch a multiple of the number of devices."
                 )
             costliest = max(divisible, key=self.cost)
             batches.remove(costliest)

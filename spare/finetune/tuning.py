@@ -293,6 +293,9 @@ class _Job:
             result = self._result(whole, trainer, told.metrics["train_runtime"])
             write_json(self.training / RESULT, result)
             lineage = outputs.lineage(self.checkpoint, weights, sets, self.recipe, left_out)
+            if asked := self._asked():
+                # Scores at these tasks are of weights that were chosen by them.
+                lineage["chosen by"] = {key: asked[key] for key in asked if key != "data"}
             outputs.finish(self.folder, lineage, self.notes, result)
             for path in self.training.glob("checkpoint-*"):
                 shutil.rmtree(path)

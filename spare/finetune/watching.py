@@ -105,7 +105,7 @@ class Evaluate(TrainerCallback):  # type: ignore[misc]
         regressions = self._regressions(step) if step and self.asked.general else []
         lines = read(self.training)
         line = {"step": step, "spatial": mean, "scores": scores, "regressions": regressions}
-        better = all(mean > one["spatial"] for one in lines if one["step"])
+        better = all(mean >= one["spatial"] for one in lines if one["step"])
         if step and better and not regressions:
             folder = self.training / BEST
             shutil.rmtree(folder, ignore_errors=True)
