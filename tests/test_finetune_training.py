@@ -252,6 +252,29 @@ def test_killed_anywhere_the_same_command_goes_on(world: World, whole: FineTuned
     assert _same(world.weights(out), world.weights(whole.folder))
 
 
+def test_ended_between_the_last_step_and_the_checkpoint(
+    world: World, whole: FineTuned, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All steps are done, nothing is written yet: no step is done again."""
+    from spare.finetune import outputs
+
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    out = world.folder / "unwritten"
+    with monkeypatch.context() as patch:
+        patch.setattr(outputs.shutil, "copyfile", full)
+        with pytest.raises(SpareError, match="The disk is full"):
+            world.train("unwritten", dropout=0.1, max_steps=6)
+    assert not (out / "lineage.json").exists()
+    told: list[Any] = []
+    found = world.train("unwritten", told=told, dropout=0.1, max_steps=6)
+    assert "Going on from step 6." in told
+    assert curve(out) == curve(whole.folder)
+    assert _same(world.weights(out), world.weights(whole.folder))
+    assert found.result["last_loss"] == whole.result["last_loss"]
+
+
 def test_a_checkpoint_counts_when_it_is_whole(tmp_path: Path) -> None:
     for step in (2, 4, 10):
         folder = tmp_path / f"checkpoint-{step}"
@@ -427,6 +450,9 @@ def test_an_adapter_is_on_the_language_tower_alone_and_merges(qwen: World) -> No
     assert any("LoRA of rank 16 on model.language_model.layers.*" in str(one) for one in told)
     assert "--max-pixels 12544" in found.command
     merged = spare.merge(found.folder, out=qwen.folder / "merged")
+    card = (merged.folder / "README.md").read_text("utf-8")
+    assert "A LoRA adapter in the base's weights" in card
+    assert merged.command in card
     assert merged.changed == 14  # seven projections in each of two layers
     assert merged.distance < merged.tolerance
     before, after = qwen.weights(qwen.base), qwen.weights(merged.folder)

@@ -106,12 +106,22 @@ def merge(adapter: str | Path, *, out: str | Path, model: str = "") -> Merged:
             f"Merged, the model says something else than with {adapter} beside it: its "
             f"log-probabilities differ by {distance:.2g}. Evaluate it with --adapter instead."
         )
-    with locked(out):
-        outputs.save(merged, after, out, checkpoint, False)
-        write_json(out / LINEAGE, {**lineage, "merged": True})
     words = ["spare", "eval", "--model", str(out), "--tasks", "spatial", "--data", "data"]
     command = shlex.join([*words, "--out", f"runs/{outputs.run_name(out)}"])
+    with locked(out):
+        outputs.save(merged, after, out, checkpoint, False)
+        _tell(adapter, out, {**lineage, "merged": True}, command)
     return Merged(out, changed, len(after), distance, tolerance, command)
+
+
+def _tell(adapter: Path, out: Path, lineage: dict[str, Any], command: str) -> None:
+    """Where the weights come from; and a card, if the adapter's training is still beside it."""
+    told = adapter.parent / "training" / "training.json"
+    if lineage.keys() == {"merged"} or not told.is_file():
+        write_json(out / LINEAGE, lineage)
+        return
+    result = json.loads(told.read_bytes())
+    outputs.finish(out, lineage, result["notes"], {**result, "command": command})
 
 
 def _checksum(value: Any) -> tuple[float, float]:

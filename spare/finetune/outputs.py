@@ -153,7 +153,10 @@ def card(told: Mapping[str, Any], notes: Iterable[str], result: Mapping[str, Any
     from huggingface_hub import ModelCardData
 
     recipe, base, data = told["recipe"], told["base"], told["data"]
-    adapter = recipe["weights"] == "lora"
+    adapter = recipe["weights"] == "lora" and not told.get("merged")
+    kind = "A LoRA adapter" if adapter else "All weights"
+    if told.get("merged"):
+        kind = "A LoRA adapter in the base's weights"
     head = ModelCardData(
         base_model=base["name"] if base["revision"] else None,
         library_name="peft" if adapter else "transformers",
@@ -164,7 +167,7 @@ def card(told: Mapping[str, Any], notes: Iterable[str], result: Mapping[str, Any
     lines = [
         f"---\n{head.to_yaml()}\n---",
         f"# {base['name']} trained on {data['name']}",
-        f"{'A LoRA adapter' if adapter else 'All weights'}, recipe `{recipe['name']}`, seed "
+        f"{kind}, recipe `{recipe['name']}`, seed "
         f"{told['seed']}: {result['steps']:,} steps of {recipe['batch']} question-answer pairs; "
         "loss on the answers' tokens alone.",
         "## Where it comes from",

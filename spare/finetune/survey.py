@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -23,6 +24,9 @@ from spare.images import Picture, open_picture
 
 Size = tuple[int, int]
 """Width and height in pixels."""
+
+SECONDS = 30.0
+"""From one sentence about how many pictures are opened to the next."""
 
 NOTED = 5
 """Bad pictures that are told one by one; all are counted."""
@@ -42,10 +46,12 @@ def picture_sizes(
             return str(error)
 
     found: list[Size | str] = []
+    told = time.monotonic()
     with ThreadPoolExecutor(os.cpu_count(), "open") as pool:
         for size in pool.map(look, pairs.pictures[rank::ranks]):
             found.append(size)
-            if len(found) % 100 == 0:
+            if time.monotonic() - told > SECONDS:
+                told = time.monotonic()
                 on_done(len(found) * ranks)
     return found
 
