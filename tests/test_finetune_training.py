@@ -411,14 +411,62 @@ def test_precision_and_dropout_are_told(world: World) -> None:
     assert "warm-up of 9 steps is longer than the training" in sentences
 
 
-def test_both_layouts_train_alike(qwen: World) -> None:
+@pytest.mark.parametrize("family", ["qwen2_vl", "qwen2_5_vl"])
+def test_neither_layout_nor_batches_change_the_loss(tmp_path: Path, family: Family) -> None:
     """One step over all pairs: no order is left that they could differ in."""
+    world = World(tmp_path, family)
     total = len(rows(pictures=10))
     losses = {}
     for layout in ("shared", "pairs"):
-        found = qwen.train(layout, layout=layout, batch=total, max_steps=2, batch_tokens=400)
-        losses[layout] = [loss for _, loss, _ in curve(found.folder)]
-    assert losses["shared"] == pytest.approx(losses["pairs"], rel=1e-4)
+        for tokens in (200, 500, 5000):
+            name = f"{layout}{tokens}"
+            found = world.train(name, layout=layout, batch=total, max_steps=2, batch_tokens=tokens)
+            losses[found.result["accumulation"], layout] = [
+                loss for _, loss, _ in curve(found.folder)
+            ]
+    assert len({batches for batches, _ in losses}) >= 3
+    first, *others = losses.values()
+    assert all(other == pytest.approx(first, rel=1e-4) for other in others)
+
+
+def test_a_model_that_no_mask_fits_gets_a_sequence_for_each_pair(
+    world: World, tmp_path: Path
+) -> None:
+    """A language tower that looks back 8 tokens: a mask of ours would let it see further."""
+    from transformers import LlavaConfig, LlavaForConditionalGeneration, MistralConfig
+
+    shutil.copytree(world.base, tmp_path / "base")
+    told = json.loads((world.base / "config.json").read_bytes())
+    text = {name: told["text_config"][name] for name in ("vocab_size", "hidden_size")}
+    settings = {name: told[name] for name in ("image_token_index", "image_seq_length")}
+    config = LlavaConfig(
+        text_config=MistralConfig(
+            **text,
+            intermediate_size=64,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            sliding_window=8,
+            initializer_range=0.1,
+        ),
+        vision_config=told["vision_config"],
+        vision_feature_layer=-1,
+        tie_word_embeddings=False,
+        **settings,
+    )
+    LlavaForConditionalGeneration(config).save_pretrained(tmp_path / "base")
+    events: list[Any] = []
+    (found,) = spare.fine_tune(
+        "demo",
+        data=world.data,
+        out=tmp_path / "out",
+        model=str(tmp_path / "base"),
+        settings=QUICK,
+        on_event=events.append,
+    )
+    assert any("Each pair gets a sequence of its own: for this model, " in str(e) for e in events)
+    assert any("layout pairs" in str(event) for event in events)
+    assert len(curve(found.folder)) == 4
 
 
 def test_seeds(world: World) -> None:

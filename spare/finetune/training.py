@@ -147,9 +147,16 @@ def trainer_settings(
 
 
 class Trainer(SFTTrainer):  # type: ignore[misc]
-    """TRL's, which also counts how long it waits for data, and writes no card of its own."""
+    """TRL's, with a loss that is a mean over a step for every family, checkpoints that are read as
+    they were written, a clock for the time spent waiting for data, and no card of its own."""
 
-    waited = 0.0
+    def __init__(self, *settings: Any, **named: Any) -> None:
+        super().__init__(*settings, **named)
+        self.waited = 0.0
+        # Some families (Qwen2.5-VL, Qwen3-VL) say that they take no number of tokens to divide
+        # their own loss by. The loss is TRL's, which takes it; without, it would be a mean of the
+        # batches' means, and depend on how a step is cut into batches.
+        self.model_accepts_loss_kwargs = True
 
     def get_batch_samples(self, *settings: Any, **named: Any) -> Any:
         """The batches of a step, timed."""
