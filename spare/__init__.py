@@ -1,6 +1,7 @@
 """Score, explain and fine-tune vision-language models on spatial understanding.
 
-Everything that the command `spare` does is a function here of the same name and arguments.
+Everything that the command `spare` does is a function here of the same name and arguments
+(`fine_tune`, since `spare.finetune` is the package).
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from spare.errors import SpareError as SpareError
+    from spare.finetune.merging import merge as merge
+    from spare.finetune.tuning import fine_tune as fine_tune
     from spare.generation.captions import captions as captions
     from spare.generation.pipeline import generate as generate
     from spare.generation.publish import publish as publish
@@ -38,11 +41,13 @@ _HOMES = {
     "captions": "spare.generation.captions",
     "compare": "spare.harness.comparison",
     "evaluate": "spare.harness.evaluate",
+    "fine_tune": "spare.finetune.tuning",
     "generate": "spare.generation.pipeline",
     "leaderboard": "spare.leaderboards.leaderboard",
     "load_model": "spare.harness.models",
     "load_run": "spare.harness.run",
     "load_task": "spare.tasks",
+    "merge": "spare.finetune.merging",
     "prepare": "spare.harness.prepare",
     "publish": "spare.generation.publish",
     "report": "spare.leaderboards.site",

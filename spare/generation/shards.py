@@ -25,15 +25,26 @@ MARK = b"spare"
 """Where a shard's own words stand in the metadata of its file."""
 
 
-def write(path: Path, table: pyarrow.Table, facts: Mapping[str, Any] | None = None) -> None:
-    """Write a shard and what it says about itself. Raises SpareError if the disk is full."""
+def write(
+    path: Path,
+    table: pyarrow.Table,
+    facts: Mapping[str, Any] | None = None,
+    row_group: int | None = None,
+) -> None:
+    """Write a shard and what it says about itself. Raises SpareError if the disk is full.
+
+    Args:
+        row_group: rows that have to be read together.
+    """
     import pyarrow.parquet
 
     told = {MARK: json.dumps(dict(facts or {}), sort_keys=True).encode()}
     table = table.replace_schema_metadata({**(table.schema.metadata or {}), **told})
     path.parent.mkdir(parents=True, exist_ok=True)
     with replaced(path) as file:
-        pyarrow.parquet.write_table(table, file, compression="zstd", write_page_checksum=True)
+        pyarrow.parquet.write_table(
+            table, file, compression="zstd", write_page_checksum=True, row_group_size=row_group
+        )
 
 
 def facts(path: Path) -> dict[str, Any] | None:

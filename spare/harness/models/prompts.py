@@ -131,8 +131,11 @@ class Preparer:
     def open(self, request: Request) -> list[PIL.Image.Image]:
         """The request's pictures, scaled down if the picture processor does not do that. Raises
         PictureError if one cannot be opened."""
-        images = [open_picture(part) for part in request.parts if isinstance(part, Picture)]
-        return [scale(image, self.scale_to) for image in images] if self.scale_to else images
+        return [self.scaled(open_picture(one)) for one in request.parts if isinstance(one, Picture)]
+
+    def scaled(self, image: PIL.Image.Image) -> PIL.Image.Image:
+        """The picture within the bound on pixels, where the processor has none of its own."""
+        return scale(image, self.scale_to) if self.scale_to else image
 
     def fault(self, request: Request) -> str:
         """Why a request cannot be put to any model of this kind, or ""."""

@@ -113,11 +113,11 @@ class Transformers:
         identity: Mapping[str, str],
         options: Options,
     ) -> None:
-        ends, pad = _make_greedy(network, processor.tokenizer)
+        ends, pad = make_greedy(network, processor.tokenizer)
         self.decoder = Decoder(network, processor.tokenizer, ends, pad)
         self._preparer = Preparer(
             processor,
-            _picture_tokens(network, processor),
+            picture_tokens(network, processor),
             context_of(network.config),
             options.max_pixels,
         )
@@ -273,7 +273,7 @@ def _ranking(prompt: Prompt, outcomes: Mapping[str, Outcome]) -> Reply:
     return Reply(likelihoods=likelihoods, input_tokens=prompt.tokens)
 
 
-def _make_greedy(network: Any, tokenizer: Any) -> tuple[list[int], int]:
+def make_greedy(network: Any, tokenizer: Any) -> tuple[list[int], int]:
     """Strip a network of its own generation settings; the tokens that end a reply, and padding."""
     from transformers import GenerationConfig
 
@@ -292,7 +292,7 @@ def _make_greedy(network: Any, tokenizer: Any) -> tuple[list[int], int]:
     return ends, pad
 
 
-def _picture_tokens(network: Any, processor: Any) -> frozenset[int]:
+def picture_tokens(network: Any, processor: Any) -> frozenset[int]:
     """The tokens that stand for pictures; families call them by different names."""
     found = {
         getattr(holder, name, None)
