@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from spare.errors import SpareError as SpareError
+    from spare.finetune.cycle import cycle as cycle
     from spare.finetune.merging import merge as merge
     from spare.finetune.tuning import fine_tune as fine_tune
     from spare.generation.captions import captions as captions
@@ -40,6 +41,7 @@ _HOMES = {
     "Task": "spare.tasks.types",
     "captions": "spare.generation.captions",
     "compare": "spare.harness.comparison",
+    "cycle": "spare.finetune.cycle",
     "evaluate": "spare.harness.evaluate",
     "fine_tune": "spare.finetune.tuning",
     "generate": "spare.generation.pipeline",

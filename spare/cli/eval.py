@@ -100,9 +100,9 @@ def run(arguments: argparse.Namespace) -> int:
             arguments.tasks,
             data=arguments.data,
             out=arguments.out,
-            split=_choice("split", arguments.split),
-            prompt=_choice("prompt", arguments.prompt),
-            rules=_choice("rules", arguments.rules),
+            split=choice("split", arguments.split),
+            prompt=choice("prompt", arguments.prompt),
+            rules=choice("rules", arguments.rules),
             limit=arguments.limit,
             lazy_groups=arguments.lazy_groups,
             on_event=on_event,
@@ -122,7 +122,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 1 if finished.errors else 0
 
 
-def _choice(option: str, values: list[str]) -> str | Mapping[str, str]:
+def choice(option: str, values: list[str]) -> str | Mapping[str, str]:
     """`--prompt NAME` is for all tasks, `--prompt TASK=NAME,TASK=NAME` for some; both may not be
     mixed."""
     if not values:

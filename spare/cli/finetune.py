@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from spare.errors import SpareError
 
@@ -81,27 +81,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from spare.finetune.tuning import fine_tune
 
-    if arguments.seeds < 0:
-        raise SpareError("--seeds is a number from 1.")
-    settings = dict(one.partition("=")[::2] for one in arguments.set)
-    if "" in settings or not all("=" in one for one in arguments.set):
-        raise SpareError("--set takes KEY=VALUE, such as lr=1e-5.")
     with progress() as on_event:
-        found = fine_tune(
-            arguments.recipe,
-            data=arguments.data,
-            out=arguments.out,
-            model=arguments.model,
-            settings=settings,
-            seed=arguments.seed,
-            seeds=arguments.seeds,
-            pictures=arguments.pictures,
-            blobs=arguments.blobs,
-            general=arguments.general,
-            report_to=arguments.report_to,
-            evaluations=_evaluations(arguments),
-            on_event=on_event,
-        )
+        found = fine_tune(on_event=on_event, **requested(arguments))
     if _is_first():
         for one in found:
             first, last = one.result["first_loss"], one.result["last_loss"]
@@ -114,6 +95,18 @@ def run(arguments: argparse.Namespace) -> int:
             for one in found:
                 print(f"  spare merge {one.folder} --out {one.folder.parent / 'merged'}")
     return 0
+
+
+def requested(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The arguments of `fine_tune` that a user gave. Raises SpareError if they make no sense."""
+    if arguments.seeds < 0:
+        raise SpareError("--seeds is a number from 1.")
+    settings = dict(one.partition("=")[::2] for one in arguments.set)
+    if "" in settings or not all("=" in one for one in arguments.set):
+        raise SpareError("--set takes KEY=VALUE, such as lr=1e-5.")
+    names = ("recipe", "data", "out", "model", "seed", "seeds", "pictures", "blobs", "general")
+    given = {name: getattr(arguments, name) for name in (*names, "report_to")}
+    return given | {"settings": settings, "evaluations": _evaluations(arguments)}
 
 
 def _evaluations(arguments: argparse.Namespace) -> Evaluations | None:

@@ -14,4 +14,5 @@ watching     the callback that does
 outputs      the finished checkpoint, where it comes from, its card
 tuning       all of it in order
 merging      an adapter as a checkpoint
+cycle        evaluate, train, evaluate again, compare
 """
