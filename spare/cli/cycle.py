@@ -57,7 +57,6 @@ def run(arguments: argparse.Namespace) -> int:
         )
     for one in found.comparisons:
         show(comparisons.grids(one))
-        print(f"\n{comparisons.verdict(one)}")
     runs = [found.base, *found.runs]
     show(grids(leaderboard([run.path for run in runs], base=found.base.path)))
     print(f"For pages: spare report {Path(arguments.out) / 'runs'}/* --out site")
