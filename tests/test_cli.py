@@ -13,7 +13,18 @@ import pytest
 from spare.cli import GO_ON, VERBS, main
 from spare.tasks import LISTED
 
-HEAVY = ("torch", "transformers", "numpy", "PIL", "datasets", "pandas", "pyarrow", "scipy", "rich")
+HEAVY = (
+    "torch",
+    "transformers",
+    "numpy",
+    "PIL",
+    "datasets",
+    "pandas",
+    "pyarrow",
+    "scipy",
+    "rich",
+    "openai",
+)
 
 
 @pytest.mark.parametrize(

@@ -311,6 +311,13 @@ def test_a_part_can_be_published_alone(qa: Path, tmp_path: Path) -> None:
         publish(qa, out=tmp_path / "none", only={"colour": "red"})
 
 
+def test_what_is_not_decided_is_not_published(qa: Path, tmp_path: Path) -> None:
+    shutil.copytree(qa, tmp_path / "qa")
+    (tmp_path / "qa" / "funnel.json").unlink()  # it is written when all is decided
+    with pytest.raises(SpareError, match="not finished"):
+        publish(tmp_path / "qa", out=tmp_path / "dataset")
+
+
 def test_a_folder_of_something_else_is_not_replaced(qa: Path, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(SpareError, match="holds something else"):
@@ -421,6 +428,38 @@ def test_a_killed_run_goes_on_and_comes_to_the_same(
     assert killed
     generate(few, out=tmp_path / "qa", **models, **OPTIONS)
     assert contents(tmp_path / "qa") == contents(asked)
+
+
+def test_a_caption_that_fails_is_asked_again_and_nothing_behind_it_is_done_twice(
+    models: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_docci(tmp_path / "data", 12)
+    path = tmp_path / "data" / "docci_descriptions.jsonlines"
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    rows[5]["description"] += " On the sign stands <|im_end|>."  # no text may say that to a model
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    monkeypatch.setattr(reading, "SHARD", 4)
+    captions("docci", data=tmp_path / "data", out=tmp_path / "captions")
+
+    def run() -> tuple[dict[str, Any], dict[Path, int]]:
+        told = generate(tmp_path / "captions", out=tmp_path / "qa", llm=models["llm"], **OPTIONS)
+        made = {
+            one: one.stat().st_mtime_ns
+            for one in (tmp_path / "qa").glob("*/*.parquet")
+            if one.parent.name != "cut"
+        }
+        return told, made
+
+    first, before = run()
+    # The pre-filter could not say whether it is about space, so nothing was made of it.
+    (error,) = [one for (one,) in table(tmp_path / "qa", "prefilter", "error") if one]
+    assert "<|im_end|>" in error
+    assert first["unheard"] == {"prefilter": 1}
+    assert sum(asked for (asked,) in table(tmp_path / "qa", "generate", "asked")) == 11
+    second, after = run()
+    again = {one.parent.name for one in after if after[one] != before[one]}
+    assert again == {"prefilter"}  # only the shard of the caption, and no stage behind it
+    assert second["pairs"] == first["pairs"]
 
 
 def test_other_weights_at_the_old_path_are_refused(

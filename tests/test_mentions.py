@@ -12,6 +12,7 @@ from spare.generation.frames import FRAMES, frame_of
 from spare.generation.grammar import read_facts
 from spare.generation.mentions import find_mentions, keyword_counts, tokens
 from spare.generation.spatiality import gini, top_share
+from spare.generation.stages import Pairs
 from spare.generation.stages.tags import CLASS_OF_GROUP, tags
 from spare.generation.templates import ask
 from spare.relations import CLASSES, relation_groups
@@ -139,6 +140,10 @@ def test_templates_ask_who_and_where_and_whether() -> None:
 # Tags
 
 
+def tags_of(question: str, answer: str) -> dict[str, object]:
+    return tags(Pairs(["id"], [question], [answer], [""], [0], [""]), 0)
+
+
 @pytest.mark.parametrize(
     ("question", "answer", "frame", "relation"),
     [
@@ -159,22 +164,22 @@ def test_templates_ask_who_and_where_and_whether() -> None:
 def test_the_frame_of_reference_is_read_by_its_cue(
     question: str, answer: str, frame: str, relation: str
 ) -> None:
-    found = tags(question, answer)
+    found = tags_of(question, answer)
     assert (found["frame"], found["relation"]) == (frame, relation)
 
 
 def test_arguments_are_those_of_the_question() -> None:
-    found = tags("Is the red cup to the left of the plate?", "Yes.")
+    found = tags_of("Is the red cup to the left of the plate?", "Yes.")
     assert (found["subject"], found["relatum"]) == ("the red cup", "the plate")
     assert found["class"] == "projective"
     assert found["vsr_category"] == "Projective"
-    found = tags("Where is the red cup?", "Behind the small plate.")
+    found = tags_of("Where is the red cup?", "Behind the small plate.")
     assert (found["subject"], found["relatum"]) == ("the red cup", "the small plate")
 
 
 @given(TEXTS, TEXTS)
 def test_any_pair_has_tags(question: str, answer: str) -> None:
-    found = tags(question, answer)
+    found = tags_of(question, answer)
     assert found["frame"] in FRAMES
     assert found["class"] in (*CLASSES, "")
     assert (found["relation"] == "") == (found["class"] == "")

@@ -32,10 +32,13 @@ VERBS = {
     "review": "have a person check a sample of the pairs, and count what is wrong",
     "ablate": "several generators of pairs side by side, as in the paper's ablations",
     "publish": "write the pairs that were kept as a data set with its card",
+    "finetune": "train a checkpoint on a data set",
+    "cycle": "evaluate, train, evaluate again and compare, in one go",
+    "merge": "put an adapter into its base's weights, and check that it is the same model",
     "demo": "the whole thing offline, on rendered scenes and a tiny model",
 }
 
-GO_ON = ("prepare", "eval", "images", "generate", "demo")
+GO_ON = ("prepare", "eval", "images", "generate", "finetune", "cycle", "demo")
 """Verbs that go on where they were stopped."""
 
 

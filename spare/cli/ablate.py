@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from spare.cli.eval import add_server_arguments
 from spare.errors import SpareError
 
 
@@ -23,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--max-new-tokens", type=int, default=8192, metavar="N", help="bound on a reply")
     add("--dtype", default="auto", help="auto (the checkpoint's), float32, bfloat16 or float16")
     add("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps ...")
+    add_server_arguments(parser)
     parser.epilog = (
         "For the paper's other ablations publish one part of the pairs: `spare publish --only "
         "source=docci`, `--only class=projective`."
@@ -35,7 +37,12 @@ def run(arguments: argparse.Namespace) -> int:
     from spare.leaderboards.grids import Column, Grid, show
 
     llms = arguments.llm or ["template:"]
-    engine = {"dtype": arguments.dtype, "device": arguments.device}
+    engine = {
+        "dtype": arguments.dtype,
+        "device": arguments.device,
+        "base_url": arguments.base_url,
+        "concurrency": arguments.concurrency,
+    }
     if not arguments.captions and not arguments.labelled:
         raise SpareError("Name a folder of captions, or labelled captions with --labelled.")
     if arguments.captions:

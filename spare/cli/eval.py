@@ -20,8 +20,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--model",
         required=True,
-        help="path or hub id of a checkpoint; clip:NAME for a dual encoder; shuffled:MODEL to show "
-        "any of them the pictures of other questions; or random, majority",
+        help="path or hub id of a checkpoint; vllm:NAME to run it by vLLM; openai:NAME for a "
+        "server's model (--base-url); clip:NAME for a dual encoder; shuffled:MODEL to show any of "
+        "them the pictures of other questions; or random, majority",
     )
     add(
         "--tasks",
@@ -62,11 +63,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="tokens per batch, picture tokens included; by default what fits the device's memory",
     )
+    add_server_arguments(engine)
+    add("--tensor-parallel", type=int, default=1, metavar="N", help="spread vllm:NAME over N GPUs")
     add("--seed", type=int, default=0, metavar="N", help="seed of the random baseline (0)")
     add(
         "--trust-remote-code",
         action="store_true",
         help="run Python code that comes with the checkpoint",
+    )
+
+
+def add_server_arguments(group: argparse._ArgumentGroup | argparse.ArgumentParser) -> None:
+    """The options of the engine openai, for every verb that loads models."""
+    group.add_argument(
+        "--base-url",
+        default="",
+        metavar="URL",
+        help="server of openai:NAME, e.g. http://localhost:8000/v1; its key: OPENAI_API_KEY",
+    )
+    group.add_argument(
+        "--concurrency",
+        type=int,
+        default=16,
+        metavar="N",
+        help="most questions that it is asked at a time (%(default)s)",
     )
 
 
@@ -80,9 +100,9 @@ def run(arguments: argparse.Namespace) -> int:
             arguments.tasks,
             data=arguments.data,
             out=arguments.out,
-            split=_choice("split", arguments.split),
-            prompt=_choice("prompt", arguments.prompt),
-            rules=_choice("rules", arguments.rules),
+            split=choice("split", arguments.split),
+            prompt=choice("prompt", arguments.prompt),
+            rules=choice("rules", arguments.rules),
             limit=arguments.limit,
             lazy_groups=arguments.lazy_groups,
             on_event=on_event,
@@ -94,12 +114,15 @@ def run(arguments: argparse.Namespace) -> int:
             batch_tokens=arguments.batch_tokens,
             seed=arguments.seed,
             trust_remote_code=arguments.trust_remote_code,
+            base_url=arguments.base_url,
+            concurrency=arguments.concurrency,
+            tensor_parallel=arguments.tensor_parallel,
         )
     print_scores(finished)
     return 1 if finished.errors else 0
 
 
-def _choice(option: str, values: list[str]) -> str | Mapping[str, str]:
+def choice(option: str, values: list[str]) -> str | Mapping[str, str]:
     """`--prompt NAME` is for all tasks, `--prompt TASK=NAME,TASK=NAME` for some; both may not be
     mixed."""
     if not values:

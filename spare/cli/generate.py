@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from spare.cli.eval import add_server_arguments
 from spare.errors import SpareError
 
 if TYPE_CHECKING:
@@ -45,7 +46,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--llm",
         default="template:",
         metavar="MODEL",
-        help="language model: transformers:PATH; template: (the default) asks none",
+        help="language model: transformers:PATH or vllm:PATH; openai:NAME for a server's "
+        "(--base-url); template: (the default) asks none",
     )
     add(
         "--clip", default="", metavar="MODEL", help="dual encoder for near duplicates and CLIPScore"
@@ -115,6 +117,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--dtype", default="auto", help="auto (the checkpoint's), float32, bfloat16 or float16")
     add("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps ...")
     add("--batch-tokens", type=int, metavar="N", help="tokens per batch; by default what fits")
+    add_server_arguments(engine)
+    add("--tensor-parallel", type=int, default=1, metavar="N", help="spread vllm:PATH over N GPUs")
     from spare.generation.stages import Options
 
     defaults = Options()
@@ -141,12 +145,15 @@ def run(arguments: argparse.Namespace) -> int:
                 "dtype": arguments.dtype,
                 "device": arguments.device,
                 "batch_tokens": arguments.batch_tokens,
+                "base_url": arguments.base_url,
+                "concurrency": arguments.concurrency,
+                "tensor_parallel": arguments.tensor_parallel,
             },
             **options,
         )
     if found:
         show(grids(found))
-    return 1 if found.get("replies", {}).get("error") else 0
+    return 1 if found.get("unheard") else 0
 
 
 def _weights(path: Path) -> dict[str, float]:

@@ -199,13 +199,13 @@ def compare_classifiers(
         if name == "template:":
             said = [bool(find_mentions(tokens(caption))) for caption, _ in rows]
         else:
-            model = Models(Options(llm=name), engine or {}, {}).llm
             log = Path(out) / f"{llm.caption_key(name, 'classify')}.replies.jsonl"
             requests = [
                 llm.classify_request(str(number), caption)
                 for number, (caption, _) in enumerate(rows)
             ]
-            replies = llm.answered(model, requests, log)
+            # Held by nobody, so that it is gone before the next one needs the memory.
+            replies = llm.answered(Models(Options(llm=name), engine or {}, {}).llm, requests, log)
             said = [llm.probability(replies[str(number)]) >= cutoff for number in range(len(rows))]
         seconds = (time.monotonic() - start) / len(rows)
         counts = Counter(zip(said, (truth for _, truth in rows), strict=True))

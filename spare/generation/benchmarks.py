@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
 
+import numpy
+
 from spare.errors import PictureError, SpareError
 from spare.generation.pictures import Pictures
 from spare.generation.stages import Inputs, Options
@@ -36,6 +38,7 @@ class Known:
 
     def __init__(self, options: Options) -> None:
         self._pictures = Pictures(options.blobs)
+        self._shard: tuple[Inputs, list[tuple[str, str]]] | None = None
         self._coco: dict[int, str] = {}
         self._bytes: dict[str, str] = {}
         self._hashes: dict[int, str] = {}
@@ -50,15 +53,16 @@ class Known:
             folder = _require_folder(options)
             for name in LISTED:
                 self._read(name, folder)
+        self._numbers = numpy.fromiter(self._hashes, numpy.uint64, len(self._hashes))
 
     def _read(self, name: str, folder: Path) -> None:
         """Learn the pictures of a task, if its files are there."""
         task = load_task(name)
         try:
             files = task.locate(folder, task.split)
-            samples = list(task.read(files, task.split, task.prompt()))
         except SpareError:
             return  # it is not there; the card says which were
+        samples = task.read(files, task.split, task.prompt())
         pictures = dict.fromkeys(
             part for sample in samples for part in sample.parts if isinstance(part, Picture)
         )
@@ -78,11 +82,13 @@ class Known:
     def find(self, inputs: Inputs, row: int) -> tuple[str, str]:
         """The benchmark that asks about a caption's picture, and how that is known; "" twice if
         none does."""
-        caption = {name: inputs.captions.column(name)[row].as_py() for name in _COLUMNS}
-        key = caption["image_key"]
+        if self._shard is None or self._shard[0] is not inputs:
+            columns = (inputs.captions.column(name).to_pylist() for name in _COLUMNS)
+            self._shard = inputs, list(zip(*columns, strict=True))
+        subset, key = self._shard[1][row]
         if key in self._excluded:
             return "excluded", "excluded"
-        if caption["subset"] == "coco" and key.isdecimal() and int(key) in self._coco:
+        if subset == "coco" and key.isdecimal() and int(key) in self._coco:
             return self._coco[int(key)], "coco id"
         if not (self._bytes or self._excluded):
             return "", ""
@@ -98,9 +104,11 @@ class Known:
             hashed = int(perceptual_hash(open_picture(picture)), 16)
         except PictureError:
             return "", ""
-        for other, name in self._hashes.items():
-            if (hashed ^ other).bit_count() <= NEAREST:
-                return name, "perceptual hash"
+        if len(self._numbers):
+            apart = numpy.bitwise_count(self._numbers ^ numpy.uint64(hashed))
+            nearest = int(apart.argmin())
+            if apart[nearest] <= NEAREST:
+                return self._hashes[int(self._numbers[nearest])], "perceptual hash"
         return "", ""
 
 

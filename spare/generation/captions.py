@@ -18,6 +18,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from spare.disk import locked, write_json
 from spare.errors import DataError, SpareError, counted
 from spare.generation import shards
 
@@ -157,7 +158,7 @@ def captions(
     data, folder = Path(data), Path(out) / source
     if not data.is_dir():
         raise SpareError(f"There is no folder {data}; --data names the one with the files.")
-    with shards.locked(folder):
+    with locked(folder):
         for old in folder.glob("*.parquet"):
             old.unlink()
         (folder / "manifest.json").unlink(missing_ok=True)
@@ -181,7 +182,7 @@ def captions(
             "counts": {**notes.counts, "captions": notes.counts["captions"]},
             "faults": notes.faults,
         }
-        shards.write_json(folder / "manifest.json", manifest)
+        write_json(folder / "manifest.json", manifest)
     return manifest
 
 

@@ -15,60 +15,51 @@ from pathlib import Path
 from typing import Any
 
 from spare.errors import SpareError
-from spare.generation import shards
 from spare.generation.captions import Part
 from spare.generation.models import Models
-from spare.generation.stages import Inputs, Options, Work, load_stage, shard_path
+from spare.generation.pipeline import Workshop
+from spare.generation.stages import Inputs, Options, asks
 
 MISSING = 'The engine ray needs Ray Data, which is not installed: run `pip install "ray[data]"`.'
 
 
 class Worker:
-    """What an actor is: one stage with its models. What a user can mend comes back as a row, and
-    not as an exception, of which Ray would make one of its own."""
+    """What an actor is: neighbouring stages with their models. What a user can mend comes back as a
+    row, and not as an exception, of which Ray would make one of its own."""
 
-    def __init__(self, name: str, out: str, options: Mapping[str, Any], more: Mapping[str, Any]):
-        self._name, self._out = name, Path(out)
-        self._models = Models(Options(**options), more["engine"], dict(more["known"]))
-        self._work: Work | None = None
+    def __init__(
+        self, names: Sequence[str], out: str, options: Mapping[str, Any], more: Mapping[str, Any]
+    ):
+        self._names, self._out = names, Path(out)
         self._options = Options(**options)
+        self._models = Models(self._options, more["engine"], dict(more["known"]))
+        self._work = Workshop(self._options, self._models)
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         """Make a shard, unless somebody has made it already."""
+        part = Part(row["name"], Path(row["path"]), Path(row["data"]))
         try:
-            self._make(row)
+            self._work.process(self._names, Inputs(self._out, part), lambda rows: None)
         except SpareError as error:
             return {"name": row["name"], "error": str(error), "models": "{}", "checked": "{}"}
         models = self._models
         told = {"models": json.dumps(models.known), "checked": json.dumps(models.checked)}
         return {"name": row["name"], "error": "", **told}
 
-    def _make(self, row: Mapping[str, Any]) -> None:
-        from spare.generation.pipeline import process
-
-        part = Part(row["name"], Path(row["path"]), Path(row["data"]))
-        if shards.fingerprint_of(shard_path(self._out, self._name, part)) == row["mark"]:
-            return
-        if self._work is None:
-            self._work = load_stage(self._name).open_stage(self._options, self._models)
-        inputs = Inputs(self._out, part)
-        process(self._name, self._work, inputs, row["mark"], lambda rows: None)
-
 
 def run_on_ray(
-    name: str,
+    names: Sequence[str],
     out: Path,
     parts: Sequence[Part],
-    marks: Mapping[str, str],
     options: Options,
     models: Models,
     replicas: int,
     on_part: Callable[[str], None],
 ) -> None:
-    """Bring shards of a stage up to date with so many actors.
+    """Bring shards of neighbouring stages up to date with so many actors.
 
     Args:
-        parts: the shards that are not; marks: part -> what its shard will be made of.
+        parts: the shards that are not.
         models: what the actors know of the models is noted here.
         replicas: actors, each with models of its own.
         on_part: receives the name of each part that is done.
@@ -88,19 +79,16 @@ def run_on_ray(
             "name": part.name,
             "path": str(part.path.resolve()),
             "data": str(part.data),
-            "mark": marks[part.name],
         }
         for part in parts
     ]
-    import torch
-
     # Every actor has an accelerator of its own, where there are some and a model is asked.
-    asks = name in ("prefilter", "generate", "spatial", "duplicates", "clipscore")
-    accelerators = 1 if asks and torch.cuda.is_available() else 0
+    asking = any(asks(name, options) for name in names)
+    accelerators = 1 if asking and ray.cluster_resources().get("GPU") else 0
     made = ray.data.from_items(rows, override_num_blocks=len(rows)).map(
         Worker,
         fn_constructor_args=(
-            name,
+            tuple(names),
             str(out.resolve()),
             asdict(options),
             {"engine": models.engine, "known": models.known},

@@ -137,17 +137,13 @@ def cut(out: Path, parts: Sequence[Part], options: Options) -> dict[str, Any]:
     for part in parts:
         inputs = Inputs(out, part)
         reasons, relations = reasons_of(inputs, options), inputs.column("tags", "relation")
-        for reason, relation in zip(reasons, relations, strict=True):
-            natural[relation] += not reason
-            spared += reason == "not spatial"
+        natural.update(one for one, reason in zip(relations, reasons, strict=True) if not reason)
+        spared += reasons.count("not spatial")
+        shards.write(inputs.shard("cut"), _table(inputs.pairs.ids, reasons))
     total = sum(natural.values())
-    keep = {
-        relation: min(1.0, options.cap * total / count)
-        for relation, count in natural.items()
-        if count
-    }
+    keep = {relation: min(1.0, options.cap * total / count) for relation, count in natural.items()}
     # So many of the harmless pairs that they are the share asked for of all that is kept.
-    kept = sum(count * keep[relation] for relation, count in natural.items() if count)
+    kept = sum(count * keep[relation] for relation, count in natural.items())
     share = options.harmless
     harmless = min(1.0, share / (1 - share) * kept / spared) if spared and share < 1 else 0.0
     weights = _weights(natural, options.weights)
@@ -155,19 +151,33 @@ def cut(out: Path, parts: Sequence[Part], options: Options) -> dict[str, Any]:
     by_relation: Counter[str] = Counter()
     for part in parts:
         inputs = Inputs(out, part)
-        reasons, relations = reasons_of(inputs, options), inputs.column("tags", "relation")
-        rows = []
-        for name, reason, relation in zip(inputs.pairs.ids, reasons, relations, strict=True):
-            chance = _draw(name)
-            if reason == "not spatial" and chance < harmless:
-                reason = ""
-            elif not reason and chance >= keep[relation]:
-                reason = "balance"
-            counts[reason or "kept"] += 1
-            by_relation[relation] += not reason
-            rows.append((name, reason, weights.get(relation, 1.0)))
-        shards.write(Inputs(out, part).shard("cut"), _table(rows))
+        names, reasons = inputs.column("cut", "pair_id"), inputs.column("cut", "reason")
+        relations = inputs.column("tags", "relation")
+        if harmless or options.cap < 1:
+            reasons = [
+                _balanced(name, reason, harmless, keep.get(relation, 1.0))
+                for name, reason, relation in zip(names, reasons, relations, strict=True)
+            ]
+        counts.update(reasons)
+        by_relation.update(
+            one for one, reason in zip(relations, reasons, strict=True) if not reason
+        )
+        of_pairs = [weights.get(relation, 1.0) for relation in relations]
+        shards.write(inputs.shard("cut"), _table(names, reasons, of_pairs))
+    counts["kept"] = counts.pop("", 0)
     return {"pairs": dict(counts), "relations": dict(by_relation)}
+
+
+def _balanced(name: str, reason: str, harmless: float, keep: float) -> str:
+    """Why a pair is dropped once the mix is balanced.
+
+    Args:
+        harmless, keep: shares of pairs that only the spatial check drops, and of pairs of its
+            relation, that are kept.
+    """
+    if reason == "not spatial" and _draw(name) < harmless:
+        return ""
+    return "balance" if not reason and _draw(name) >= keep else reason
 
 
 def _weights(natural: Mapping[str, int], wanted_shares: Mapping[str, float]) -> dict[str, float]:
@@ -189,14 +199,15 @@ def _draw(name: str) -> float:
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8]) / 2**64
 
 
-def _table(rows: Sequence[tuple[str, str, float]]) -> pyarrow.Table:
+def _table(
+    names: Sequence[str], reasons: Sequence[str], weights: Sequence[float] = ()
+) -> pyarrow.Table:
     import pyarrow
 
-    names, reasons, weights = zip(*rows, strict=True) if rows else ((), (), ())
     return pyarrow.table(
         {
             "pair_id": pyarrow.array(names, pyarrow.string()),
             "reason": pyarrow.array(reasons, pyarrow.string()),
-            "weight": pyarrow.array(weights, pyarrow.float32()),
+            "weight": pyarrow.array(weights or [1.0] * len(names), pyarrow.float32()),
         }
     )

@@ -10,14 +10,17 @@ from typing import Any
 from spare.generation.captions import Part
 from spare.generation.stages import Inputs, Options, wanted
 
+ASKING = ("prefilter", "generate", "spatial", "tags")
+"""Stages that may ask a language model."""
+
 
 def funnel(out: Path, parts: Sequence[Part], options: Options) -> dict[str, Any]:
     """Counts over all shards, as `funnel.json` and the data set's card show them.
 
     Keys: spatial (pairs with a keyword of Table 10), sources (source -> captions, passed, words,
-    pairs), prefilter (what the gate and the model did), replies (how replies ended), guard,
-    clipscore (drop rates on both scales, quantiles), contamination (benchmark -> pairs), frames
-    (frame of reference -> pairs).
+    pairs), prefilter (what the gate and the model did), replies (how replies ended), unheard (stage
+    -> questions that a language model gave no reply to), guard, clipscore (drop rates on both
+    scales, quantiles), contamination (benchmark -> pairs), frames (frame of reference -> pairs).
     """
     sources: dict[str, Counter[str]] = {}
     gate: Counter[str] = Counter()
@@ -25,11 +28,14 @@ def funnel(out: Path, parts: Sequence[Part], options: Options) -> dict[str, Any]
     guard: Counter[str] = Counter()
     benchmarks: Counter[str] = Counter()
     frames: Counter[str] = Counter()
+    unheard: Counter[str] = Counter()
     spatial = 0
     cosines: list[float] = []
     for part in parts:
         inputs = Inputs(out, part)
         _captions(inputs, options, sources, gate, replies)
+        for stage in () if options.template else ASKING:
+            unheard[stage] += sum(map(bool, inputs.column(stage, "error")))
         for near in inputs.column("duplicates", "near"):
             close = [one for one in near if one["cosine"] >= options.similar]
             guard["merges blocked"] += any(one["guarded"] for one in close)
@@ -45,6 +51,7 @@ def funnel(out: Path, parts: Sequence[Part], options: Options) -> dict[str, Any]
         "sources": {name: dict(counts) for name, counts in sources.items()},
         "prefilter": dict(gate),
         "replies": dict(replies),
+        "unheard": {stage: count for stage, count in unheard.items() if count},
         "guard": dict(guard),
         "clipscore": _scale(cosines, options),
         "contamination": dict(benchmarks),

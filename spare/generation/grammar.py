@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from spare.generation.mentions import TOKEN
+from spare.generation.mentions import NEVER_SPATIAL, TOKEN
 
 SENTENCE = re.compile(r"[^.!?\n;]+(?:[.](?=\d)[^.!?\n;]+)*")
 """A sentence, or a part of one between semicolons; a full stop inside a number ends none."""
@@ -26,18 +26,19 @@ DETERMINERS = word_set(
     "a an the this that these those his her its their my our your one two three four five six "
     "seven eight nine ten several some many another each every both few various multiple"
 )
+OWNERS = word_set("his her its their")
 ARTICLES = word_set("the these those his her its their my our your")
 NUMBERS = word_set("one two three four five six seven eight nine ten several few other")
 BE = word_set("is are was were 's there's")
 POSITION_VERBS = word_set(
     "sits sit sitting stands stand standing stood lies lie lying lay laying rests rest "
     "resting rested hangs hang hanging hung located positioned placed situated parked mounted "
-    "seated leaning leans floating perched arranged stacked set visible seen"
+    "seated leaning leans float floats floating perched arranged stacked set visible seen"
 )
 ADVERBS = word_set(
     "directly just slightly immediately partially also still mostly almost closely straight "
     "right neatly partly somewhat far well together horizontally vertically diagonally nicely "
-    "quite"
+    "quite halfway roughly upright"
 )
 RELATIVES = word_set("that which who")
 PREPOSITIONS = word_set(
@@ -47,7 +48,9 @@ PREPOSITIONS = word_set(
     "atop amid via as than"
 )
 PERSONS = word_set("i we you it he she they there")
-CONJUNCTIONS = word_set("and or but while where when because so then if although though nor yet")
+CONJUNCTIONS = word_set(
+    "and or but while where when because so then if although though nor yet whose"
+)
 PRONOUNS = word_set(
     "it they them he she him we us you i me itself themselves one others other another each "
     "something someone everything all this that these those here there what which who whose "
@@ -64,8 +67,14 @@ VERBS = word_set(
     "leans bends growing grows flying flies touching touches casting casts surrounding "
     "separating dividing topped lined decorated dressed called named labeled labelled "
     "stretching stretches taking takes making makes giving gives cut crossing crosses moving "
-    "moves starts ends begins meets comes come goes go going turned tilted angled partially"
+    "tied hidden moves starts ends begins meets comes come goes go going turned tilted angled "
+    "partially"
 )
+HOLDING = word_set(
+    "wearing wears holding holds carrying carries riding rides using pushing pulling having has"
+)
+"""Behind one of these a phrase is no subject: of "a woman holding a bag is standing", it is not the
+bag that stands."""
 VAGUE = word_set(
     "side sides part parts area background foreground image photo picture photograph scene "
     "frame view left right top bottom front back middle center centre corner edge distance "
@@ -246,6 +255,8 @@ def read_facts(text: str) -> Iterator[Fact]:
                 if inside is None:  # nothing in a picture is behind it
                     continue
                 way = inside
+            if subject.partition(" ")[0] in OWNERS or relatum.partition(" ")[0] in OWNERS:
+                continue  # whose it is, a question about the picture cannot tell
             if subject and not (relatum and _head(subject) == _head(relatum)):
                 yield Fact(subject, way, relatum, plural, sentence)
 
@@ -269,6 +280,8 @@ def _ways(words: Sequence[str]) -> Iterator[tuple[int, int, Way]]:
 def _relatum(words: Sequence[str], start: int, way: Way) -> tuple[str, int]:
     """The phrase behind a relation and where it ends; "" if there is none that can be asked of."""
     phrase, end = _phrase_from(words, start)
+    if f"{words[start - 1]} {phrase}" in NEVER_SPATIAL:
+        return "", end
     if way.relation == "between" and phrase:
         if end < len(words) and words[end] == "and":
             other, last = _phrase_from(words, end + 1)
@@ -342,7 +355,7 @@ def _subject_before(words: Sequence[str], end: int, way: Way) -> tuple[str, bool
     # Behind a verb or a preposition, what follows may belong to an earlier phrase.
     if not linked and before and before not in (".", ",", ":", "is", "are", "and", "see", "has"):
         return "", False
-    if linked and before in PREPOSITIONS:
+    if linked and (before in PREPOSITIONS or before in HOLDING):
         return "", False
     count = sum(word not in DETERMINERS for word in phrase)
     if not _is_phrase(phrase, count) or _head(" ".join(phrase)) in VAGUE:
@@ -411,6 +424,7 @@ def _is_phrase(words: Sequence[str], named: int) -> bool:
         and head not in ADJECTIVE_HEADS
         and head not in ADVERBS
         and not head.endswith("ly")
+        and not _is_participle(head)
         and head[0].isalpha()
     )
 

@@ -34,14 +34,21 @@ MORE_KEYWORDS: Mapping[str, tuple[str, ...]] = {
         *("on the right-hand side", "rightmost", "far right", "upper right", "lower right"),
         *("top right", "bottom right"),
     ),
-    "above": ("at the top of", "top of", "upper"),
-    "below": ("at the bottom of", "bottom of"),
-    "front": ("in the foreground", "foreground", "at the front of"),
+    "above": ("at the top", "at the top of", "top of", "upper", "topmost"),
+    "below": ("at the bottom", "at the bottom of", "bottom of", "bottommost"),
+    "front": ("in the foreground", "foreground", "at the front of", "ahead of"),
     "back": ("in the background", "background", "in the back of", "at the back"),
-    "opposite": ("across from",),
-    "facing": ("facing towards", "facing away from"),
+    "near_close": ("closer", "closest", "nearer", "nearest"),
+    "far": ("farther", "farthest", "further away", "furthest"),
+    "between": ("in between", "flanks", "flanked by", "separates"),
+    "around": ("surrounds", "surrounded by", "surround"),
+    "connected_attached": ("tied to", "hangs from", "hanging from"),
+    "opposite": ("across from", "across the"),
+    "facing": ("facing towards", "facing away from", "faces toward", "faces towards"),
     "away_from": ("facing away",),
-    "next_to_beside_adjacent": ("alongside of",),
+    "next_to_beside_adjacent": (
+        *("alongside of", "leans against", "lean against", "leaning against", "leaned against"),
+    ),
     "central_position": ("in the middle", "in the center", "in the centre of", "centre of"),
     "within_boundary": ("on the corner of", "along the edge of"),
     "on": ("resting on", "standing on", "hanging on"),
@@ -54,9 +61,18 @@ NEVER_SPATIAL = frozenset(
         *("in addition", "in general", "in total", "in detail", "in order", "in fact", "in color"),
         *("in colour", "in shape", "in length", "in size", "in nature", "in style", "in motion"),
         *("in case", "in turn", "in use", "in bloom", "in focus", "in black", "in white"),
-        *("on display", "on sale", "on time", "on fire", "on average", "by hand", "by far"),
+        *(
+            "on display",
+            "on sale",
+            "under construction",
+            "on time",
+            "on fire",
+            "on average",
+            "by hand",
+            "by far",
+        ),
         *("right now", "right away", "all right", "over time", "over again", "back to back"),
-        *("front view", "side by", "far more", "so far", "as far", "by the way", "in between"),
+        *("front view", "side by", "far more", "so far", "as far", "by the way"),
     )
 )
 """Pairs of words, of which one is a keyword, that are about something else."""
@@ -96,13 +112,32 @@ def tokens(text: str) -> list[str]:
     return TOKEN.findall(text.lower())
 
 
+def stem(word: str) -> str:
+    """A word without the endings that grammar puts on it; both sides lose them alike."""
+    for ending in ("'s", "’s"):
+        word = word.removesuffix(ending)
+    for ending, rest in (
+        ("ies", "y"),
+        ("sses", "ss"),
+        ("ing", ""),
+        ("ed", ""),
+        ("es", ""),
+        ("s", ""),
+    ):
+        if word.endswith(ending) and len(word) - len(ending) > 2 and not word.endswith("ss"):
+            return word.removesuffix(ending) + rest
+    return word
+
+
 def find_mentions(words: Sequence[str]) -> list[Mention]:
     """The relations that a text's tokens speak of, in their order, none of them overlapping."""
     lexicon = _lexicon()
     found = []
-    place, count = 0, len(words)
-    while place < count:
-        node = lexicon.get(words[place])
+    behind, count = 0, len(words)
+    for place in [place for place, word in enumerate(words) if word in lexicon]:
+        if place < behind:
+            continue
+        node = lexicon[words[place]]
         end, relation = place, ""
         ahead = place + 1
         while node is not None:
@@ -112,7 +147,7 @@ def find_mentions(words: Sequence[str]) -> list[Mention]:
             ahead += 1
         if relation and not _is_something_else(words, place, end):
             found.append(Mention(relation, " ".join(words[place:end]), place, end))
-        place = max(end, place + 1)
+        behind = end
     return found
 
 

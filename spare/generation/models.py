@@ -61,7 +61,7 @@ class Models:
 
         name = self._options.clip.removeprefix("clip:")
         self._on_event(f"Loading {name} ...")
-        model = load_model(f"clip:{name}", **self.engine)
+        model = load_model(f"clip:{name}", **{**self.engine, "tensor_parallel": 1})
         assert isinstance(model, Clip)
         self._check("clip", name, model)
         return model

@@ -34,6 +34,7 @@ from spare.generation.stages import (
     Inputs,
     Options,
     Work,
+    groups,
     load_stage,
     shard_path,
     wanted,
@@ -41,6 +42,7 @@ from spare.generation.stages import (
 from spare.harness.environment import environment
 
 FORMAT = 1
+FUNNEL = "funnel.json"
 
 
 @dataclass(slots=True)
@@ -48,7 +50,8 @@ class Progress:
     """Where a stage stands; handed to `on_event` as rows are done.
 
     Attributes:
-        stage: its name; total: captions in all shards; before: how many were done at first.
+        stage: its name, or of neighbours the first and the last.
+        total: captions in all shards; before: how many were done at first.
     """
 
     stage: str
@@ -104,16 +107,17 @@ def generate(
         _check_files(chosen, out, parts)
     with locked(out):
         manifest = _open_manifest(out, Path(captions), chosen, rethreshold)
+        (out / FUNNEL).unlink(missing_ok=True)  # written last: what has one is decided whole
         known: dict[str, Mapping[str, str]] = manifest["models"]
         models = Models(chosen, engine or {}, known, on_event)
         counts = [shards.rows(part.path) for part in parts]
         started = time.monotonic()
-        for name in () if rethreshold else STAGES:
-            if wanted(name, chosen) and (not stages or name in stages):
-                _run(name, out, parts, counts, chosen, models, replicas, on_event)
-                manifest["facts"] |= models.facts
-                manifest["benchmarks"] = models.checked or manifest["benchmarks"]
-                write_json(out / "manifest.json", manifest)
+        todo = [name for name in STAGES if wanted(name, chosen) and name in (stages or STAGES)]
+        for names in () if rethreshold else groups(todo, chosen):
+            _run(names, out, parts, counts, chosen, models, replicas, on_event)
+            manifest["facts"] |= models.facts
+            manifest["benchmarks"] = models.checked or manifest["benchmarks"]
+            write_json(out / "manifest.json", manifest)
         missing = _missing(out, parts, chosen)
         if missing:
             if rethreshold:
@@ -127,7 +131,11 @@ def generate(
         found = funnel(out, parts, chosen) | decided
         found["benchmarks"] = manifest["benchmarks"]
         found["seconds"] = round(time.monotonic() - started, 1)
-        write_json(out / "funnel.json", found)
+        write_json(out / FUNNEL, found)
+        if not found["unheard"]:
+            # Until then they are kept, for shards are made again for one question of theirs.
+            for log in out.glob("*/*.replies.jsonl"):
+                log.unlink()
     return found
 
 
@@ -205,23 +213,19 @@ def _models_kept(old: Mapping[str, Any], options: Options) -> dict[str, Any]:
     return kept
 
 
-def fingerprints(name: str, parts: Sequence[Part], options: Options) -> dict[str, str]:
-    """Part -> what a stage's shard is made of if it is up to date."""
-    settings = {
-        one: [load_stage(one).VERSION, dict(load_stage(one).settings(options))]
-        for one in STAGES[: STAGES.index(name) + 1]
-        if wanted(one, options)
-    }
-
-    def mark(one: str, captions: str | None) -> str:
-        needs = [mark(need, captions) for need in load_stage(one).NEEDS if need in settings]
-        return shards.remade(one, settings[one], needs, captions)
-
-    return {part.name: mark(name, shards.fingerprint_of(part.path)) for part in parts}
+def fingerprint(name: str, inputs: Inputs, options: Options) -> str:
+    """What a stage's shard is made of if it is up to date: its settings, and what the shards are
+    made of that it reads."""
+    stage = load_stage(name)
+    needs = [
+        shards.contents_of(inputs.shard(need)) for need in stage.NEEDS if wanted(need, options)
+    ]
+    captions = shards.fingerprint_of(inputs.part.path)
+    return shards.remade(name, [stage.VERSION, dict(stage.settings(options))], needs, captions)
 
 
 def _run(
-    name: str,
+    names: Sequence[str],
     out: Path,
     parts: Sequence[Part],
     counts: Sequence[int],
@@ -230,71 +234,90 @@ def _run(
     replicas: int,
     on_event: Callable[[Event], None],
 ) -> None:
-    """Bring every shard of a stage up to date."""
-    marks = fingerprints(name, parts, options)
-    fresh = [
-        shards.fingerprint_of(shard_path(out, name, part)) == marks[part.name] for part in parts
-    ]
-    progress = Progress(name, sum(counts))
+    """Bring every shard of neighbouring stages up to date."""
+    stale = [not is_fresh(names, Inputs(out, part), options) for part in parts]
+    progress = Progress(names[0] if len(names) == 1 else f"{names[0]} to {names[-1]}", sum(counts))
     progress.before = progress.done = sum(
-        count for count, done in zip(counts, fresh, strict=True) if done
+        count for count, again in zip(counts, stale, strict=True) if not again
     )
-    if all(fresh):
+    if not any(stale):
         on_event(progress)
         return
-    _require(name, out, parts, options)
+    _require(names, out, parts, options)
+    progress.started = time.monotonic()
     if replicas:
         from spare.generation.cluster import run_on_ray
 
         size = dict(zip((part.name for part in parts), counts, strict=True))
-        stale = [part for part, done in zip(parts, fresh, strict=True) if not done]
-        progress.started = time.monotonic()
+        todo = [part for part, again in zip(parts, stale, strict=True) if again]
 
         def on_part(part: str) -> None:
             progress.done += size[part]
             on_event(progress)
 
-        run_on_ray(name, out, stale, marks, options, models, replicas, on_part)
+        run_on_ray(names, out, todo, options, models, replicas, on_part)
         return
-    work = load_stage(name).open_stage(options, models)
-    progress.started = time.monotonic()
+    work = Workshop(options, models)
     on_event(progress)
-    for part, count, done in zip(parts, counts, fresh, strict=True):
-        if not done:
+    for part, count, again in zip(parts, counts, stale, strict=True):
+        if again:
             at = progress.done
 
             def on_row(rows: int, at: int = at) -> None:
                 progress.done = at + rows
                 on_event(progress)
 
-            process(name, work, Inputs(out, part), marks[part.name], on_row)
+            # Rows are counted while the last stage is at them; those before it take no longer.
+            work.process(names, Inputs(out, part), on_row)
             progress.done = at + count
             on_event(progress)
 
 
-def process(
-    name: str, work: Work, inputs: Inputs, mark: str, on_row: Callable[[int], None]
-) -> None:
-    """Make one shard of a stage, and put it in its place."""
-    table = work(inputs, on_row)
-    errors = sum(map(bool, table.column("error").to_pylist())) if _asks(name, table) else 0
-    facts = {"stage": name, "fingerprint": mark, "errors": errors}
-    shards.write(inputs.shard(name), table, facts)
-    if not errors:  # a request that failed is asked again by the next call, and no other
-        inputs.log(name).unlink(missing_ok=True)
+def is_fresh(names: Sequence[str], inputs: Inputs, options: Options) -> bool:
+    """Whether a shard is there under every stage, made of what it would be made of now."""
+    return all(
+        shards.fingerprint_of(inputs.shard(name)) == fingerprint(name, inputs, options)
+        for name in names
+    )
 
 
-def _asks(name: str, table: Any) -> bool:
+class Workshop:
+    """Stages, each opened when a shard first needs it."""
+
+    def __init__(self, options: Options, models: Models) -> None:
+        self._options, self._models = options, models
+        self._open: dict[str, Work] = {}
+
+    def process(self, names: Sequence[str], inputs: Inputs, on_row: Callable[[int], None]) -> None:
+        """Bring a shard up to date under every stage, in their order."""
+        for name in names:
+            mark = fingerprint(name, inputs, self._options)
+            if shards.fingerprint_of(inputs.shard(name)) == mark:
+                continue
+            if name not in self._open:
+                self._open[name] = load_stage(name).open_stage(self._options, self._models)
+            table = self._open[name](inputs, on_row if name == names[-1] else lambda rows: None)
+            failed = _failed(name, table)
+            shards.write(
+                inputs.shard(name), table, {"stage": name, "fingerprint": mark, "failed": failed}
+            )
+
+
+def _failed(name: str, table: Any) -> str:
+    """A digest of the rows whose question has no reply; "" if there are none."""
     # A picture that cannot be had is no failure of the model's: asking again does not help.
-    return "error" in table.column_names and name != "clipscore"
+    if "error" not in table.column_names or name == "clipscore":
+        return ""
+    rows = [number for number, error in enumerate(table.column("error").to_pylist()) if error]
+    return shards.remade(rows) if rows else ""
 
 
-def _require(name: str, out: Path, parts: Sequence[Part], options: Options) -> None:
-    for need in load_stage(name).NEEDS:
-        if not wanted(need, options):
-            continue
-        for part in parts:
-            if shards.facts(shard_path(out, need, part)) is None:
+def _require(names: Sequence[str], out: Path, parts: Sequence[Part], options: Options) -> None:
+    for name in names:
+        for need in load_stage(name).NEEDS:
+            if need in names or not wanted(need, options):
+                continue
+            if any(shards.facts(shard_path(out, need, part)) is None for part in parts):
                 raise SpareError(f"The stage {name} reads what {need} writes; run {need} first.")
 
 
@@ -321,10 +344,9 @@ def read_pipeline(out: str | Path) -> tuple[list[Part], Options, dict[str, Any]]
         parts = find_parts(manifest["folder"])
     except (OSError, ValueError, KeyError, TypeError):
         raise SpareError(f"{out} holds no pairs; `spare generate` writes them.") from None
-    lacking = [part for part in parts if shards.facts(shard_path(out, "cut", part)) is None]
-    if lacking:
+    if not (out / FUNNEL).is_file():
         raise SpareError(
-            f"{out} is not finished: nothing is decided on {lacking[0].name} yet. The same "
+            f"{out} is not finished: it is not decided yet which pairs are kept. The same "
             "`spare generate` goes on with it."
         )
     return parts, replace(options), manifest

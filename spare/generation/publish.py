@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 SHARD = 20_000
 """Pairs in a shard; with pictures a hundredth of that."""
 
+ROW_GROUP = 16
+"""Rows with pictures that are read together: training asks for pictures one by one."""
+
 OF_CAPTION = (
     *("source", "subset", "split", "image_key", "image_kind", "image", "annotator"),
     *("text_license", "image_license", "image_redistributable"),
@@ -89,7 +92,8 @@ def publish(
         size = SHARD if pictures == "none" else SHARD // 100
         while rows := list(islice(kept, size)):
             path = out / "data" / f"train-{len(written):05d}.parquet"
-            shards.write(path, _table(rows, pictures))
+            group = None if pictures == "none" else ROW_GROUP
+            shards.write(path, _table(rows, pictures), row_group=group)
             written.append(path)
             _count(counts, rows)
             on_event(f"{path}: {counted(len(rows), 'pair')}")

@@ -14,27 +14,37 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from spare.disk import locked, replaced, write_json
+from spare.disk import replaced
 from spare.errors import DataError
 
 if TYPE_CHECKING:
     import pyarrow
 
-__all__ = ["fingerprint_of", "locked", "read", "remade", "rows", "write", "write_json"]
 
 MARK = b"spare"
 """Where a shard's own words stand in the metadata of its file."""
 
 
-def write(path: Path, table: pyarrow.Table, facts: Mapping[str, Any] | None = None) -> None:
-    """Write a shard and what it says about itself. Raises SpareError if the disk is full."""
+def write(
+    path: Path,
+    table: pyarrow.Table,
+    facts: Mapping[str, Any] | None = None,
+    row_group: int | None = None,
+) -> None:
+    """Write a shard and what it says about itself. Raises SpareError if the disk is full.
+
+    Args:
+        row_group: rows that have to be read together.
+    """
     import pyarrow.parquet
 
     told = {MARK: json.dumps(dict(facts or {}), sort_keys=True).encode()}
     table = table.replace_schema_metadata({**(table.schema.metadata or {}), **told})
     path.parent.mkdir(parents=True, exist_ok=True)
     with replaced(path) as file:
-        pyarrow.parquet.write_table(table, file, compression="zstd", write_page_checksum=True)
+        pyarrow.parquet.write_table(
+            table, file, compression="zstd", write_page_checksum=True, row_group_size=row_group
+        )
 
 
 def facts(path: Path) -> dict[str, Any] | None:
@@ -54,7 +64,14 @@ def fingerprint_of(path: Path) -> str | None:
     """What a shard was made of; None if there is none, or a torn one, or it is not whole in itself
     (questions without a reply, which the next call asks again)."""
     told = facts(path)
-    return None if told is None or told.get("errors") else str(told.get("fingerprint", ""))
+    return None if told is None or told.get("failed") else str(told.get("fingerprint", ""))
+
+
+def contents_of(path: Path) -> str:
+    """What a shard was made of and which of its questions have no reply: the same for shards with
+    the same rows. "" if there is none, or a torn one."""
+    told = facts(path) or {}
+    return f"{told.get('fingerprint', '')}{told.get('failed', '')}"
 
 
 def remade(*parts: Any) -> str:

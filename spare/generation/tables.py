@@ -80,6 +80,11 @@ def _notes(found: Mapping[str, Any]) -> Iterator[str]:
         yield f"How replies ended: {', '.join(endings)}."
     if replies.get("length", 0) > 0.01 * sum(replies.values()):
         yield "More than 1 % of the replies reached their bound: whole pairs in them were kept."
+    for stage, count in found["unheard"].items():
+        yield (
+            f"The model gave no reply to {counted(count, 'question')} of the stage {stage}; the "
+            "same command asks again."
+        )
     guard = found["guard"]
     if guard.get("merges") or guard.get("merges blocked"):
         yield (

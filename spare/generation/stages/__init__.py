@@ -8,7 +8,9 @@ A stage is a module with
     open_stage(options, models) -> work
     work(inputs) -> table with one row per caption (prefilter, generate) or per pair (the others)
 
-and an optional `wanted(options)`: False if the options leave it out.
+and two that are optional: `wanted(options)`, False if the options leave it out, and
+`asks(options)`, True if it asks a model. Neighbours that ask none do a shard one after another, on
+one reading of it (`Inputs`).
 """
 
 from __future__ import annotations
@@ -17,12 +19,14 @@ import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from spare.errors import SpareError
 from spare.generation import shards
 from spare.generation.captions import Part
+from spare.generation.mentions import Mention, find_mentions, tokens
 
 if TYPE_CHECKING:
     import pyarrow
@@ -94,7 +98,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a stage reads of one shard.
+    """What stages read of one shard; what several of them need is read once.
 
     Attributes:
         out: folder that all stages write below.
@@ -132,7 +136,7 @@ class Inputs:
         return read_pairs(self.table("generate"), self.captions)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Pairs:
     """Columns of the pairs of a shard; entry i of each belongs to pair i.
 
@@ -149,6 +153,24 @@ class Pairs:
     sentences: list[str]
     rows: list[int]
     captions: list[str]
+
+    @cached_property
+    def asked(self) -> list[list[str]]:
+        """The tokens of every question."""
+        return list(map(tokens, self.questions))
+
+    @cached_property
+    def said(self) -> list[list[str]]:
+        """The tokens of every answer."""
+        return list(map(tokens, self.answers))
+
+    @cached_property
+    def mentions(self) -> list[tuple[list[Mention], list[Mention]]]:
+        """The relations that every question and every answer speaks of."""
+        return [
+            (find_mentions(asked), find_mentions(said))
+            for asked, said in zip(self.asked, self.said, strict=True)
+        ]
 
     def by_caption(self) -> Sequence[range]:
         """The pairs of each caption that has some, as ranges of their numbers."""
@@ -207,5 +229,20 @@ def load_stage(name: str) -> Stage:
 
 def wanted(name: str, options: Options) -> bool:
     """Whether the options have a stage run."""
-    asks: Callable[[Options], bool] | None = getattr(load_stage(name), "wanted", None)
-    return asks is None or asks(options)
+    says: Callable[[Options], bool] | None = getattr(load_stage(name), "wanted", None)
+    return says is None or says(options)
+
+
+def asks(name: str, options: Options) -> bool:
+    """Whether a stage asks a model under the options."""
+    says: Callable[[Options], bool] | None = getattr(load_stage(name), "asks", None)
+    return says is not None and says(options)
+
+
+def groups(names: Sequence[str], options: Options) -> list[tuple[str, ...]]:
+    """The stages in their order; neighbours that ask no model are together."""
+    found: list[tuple[str, ...]] = []
+    for asking, neighbours in groupby(names, lambda name: asks(name, options)):
+        together = tuple(neighbours)
+        found += [(name,) for name in together] if asking else [together]
+    return found

@@ -35,6 +35,11 @@ def wanted(options: Options) -> bool:
     return bool(options.clip)
 
 
+def asks(options: Options) -> bool:
+    """A dual encoder."""
+    return True
+
+
 def settings(options: Options) -> Mapping[str, Any]:
     """What the output depends on."""
     cuts = {"similar": options.similar, "guard": options.guard, "support": options.support}

@@ -16,8 +16,13 @@ from spare.generation.stages import Inputs, Options, Work
 if TYPE_CHECKING:
     import pyarrow
 
-VERSION = 1
+VERSION = 2
 NEEDS = ("prefilter",)
+
+
+def asks(options: Options) -> bool:
+    """A language model."""
+    return not options.template
 
 
 def settings(options: Options) -> Mapping[str, Any]:

@@ -19,11 +19,16 @@ from spare.generation.stages import Inputs, Options, Work
 if TYPE_CHECKING:
     import pyarrow
 
-VERSION = 1
+VERSION = 2
 NEEDS: tuple[str, ...] = ()
 
 SPOT_CHECKS = 50
 """One in so many captions that the gate stops is asked about all the same."""
+
+
+def asks(options: Options) -> bool:
+    """A language model."""
+    return not options.template
 
 
 def settings(options: Options) -> Mapping[str, Any]:

@@ -7,15 +7,19 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from spare.generation import llm
-from spare.generation.mentions import find_mentions, tokens
 from spare.generation.models import Models
 from spare.generation.stages import Inputs, Options, Work
 
 if TYPE_CHECKING:
     import pyarrow
 
-VERSION = 1
+VERSION = 2
 NEEDS = ("generate", "duplicates", "reference", "support", "clipscore")
+
+
+def asks(options: Options) -> bool:
+    """A language model."""
+    return not options.template
 
 
 def settings(options: Options) -> Mapping[str, Any]:
@@ -66,10 +70,7 @@ def open_stage(options: Options, models: Models) -> Work:
 
 def _by_keywords(inputs: Inputs, on_row: Callable[[int], None]) -> pyarrow.Table:
     pairs = inputs.pairs
-    found: list[float | None] = [
-        float(bool(find_mentions(tokens(f"{question} {answer}"))))
-        for question, answer in zip(pairs.questions, pairs.answers, strict=True)
-    ]
+    found: list[float | None] = [float(bool(asked or said)) for asked, said in pairs.mentions]
     on_row(len(pairs.captions))
     return _table(pairs.ids, found, [""] * len(found))
 

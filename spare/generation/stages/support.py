@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from spare.generation.grammar import SENTENCE, word_set
-from spare.generation.mentions import tokens
+from spare.generation.mentions import stem, tokens
 from spare.generation.models import Models
 from spare.generation.stages import Inputs, Options, Work
 from spare.generation.stages.duplicates import FUNCTION_WORDS, POLES
@@ -22,7 +22,7 @@ from spare.generation.stages.duplicates import FUNCTION_WORDS, POLES
 if TYPE_CHECKING:
     import pyarrow
 
-VERSION = 1
+VERSION = 2
 NEEDS = ("generate",)
 
 NO_MEANING = FUNCTION_WORDS | word_set(
@@ -57,7 +57,7 @@ def open_stage(options: Options, models: Models) -> Work:
         for numbers in pairs.by_caption():
             caption = Words(pairs.captions[pairs.rows[numbers.start]])
             for number in numbers:
-                rows.append(support(caption, pairs.questions[number], pairs.answers[number]))
+                rows.append(support(caption, pairs.asked[number], pairs.said[number]))
         on_row(len(pairs.captions))
         verbatim, coverage, directions, in_sentence = zip(*rows, strict=True) if rows else [()] * 4
         return pyarrow.table(
@@ -77,26 +77,30 @@ class Words:
     """A caption as it is looked up."""
 
     def __init__(self, caption: str) -> None:
-        found = tokens(caption)
-        self.joined = f" {' '.join(found)} "
-        self.meaning, self.poles = _meaning(found)
-        self.sentences = [_meaning(tokens(match.group())) for match in SENTENCE.finditer(caption)]
+        found = [tokens(match.group()) for match in SENTENCE.finditer(caption)]
+        # The marks in between keep an answer from standing across two sentences.
+        self.joined = f" {' . '.join(map(' '.join, found))} "
+        self.sentences = list(map(_meaning, found))
+        self.meaning, self.poles = (
+            set().union(*(one[place] for one in self.sentences)) for place in (0, 1)
+        )
 
 
-def support(caption: Words, question: str, answer: str) -> tuple[bool, float, bool, bool]:
-    """How far a caption says what an answer says: see `open_stage`."""
-    said = tokens(answer)
-    plain = [word for word in said if word[0].isalnum()]
+def support(
+    caption: Words, question: Sequence[str], answer: Sequence[str]
+) -> tuple[bool, float, bool, bool]:
+    """How far a caption says what an answer says: see `open_stage`. Both are tokens."""
+    plain = [word for word in answer if word[0].isalnum()]
     negated = plain[:1] == ["no"]
     if plain and plain[0] in AFFIRMATIONS:
         plain = plain[1:]
         # "No" alone says that the question is wrong: nothing in the caption can say so.
-        meant = plain or tokens(question)
+        meant = plain or question
     else:
         meant = plain
     verbatim = bool(plain) and f" {' '.join(plain)} " in caption.joined
     meaning, poles = _meaning(meant)
-    asked, asked_poles = _meaning(tokens(question))
+    asked, asked_poles = _meaning(question)
     # What the question gave away tells nothing of the answer.
     own = meaning - asked if len(meaning - asked) else meaning
     coverage = len(own & caption.meaning) / len(own) if own else float(bool(poles))
@@ -130,24 +134,7 @@ def _sort(word: str) -> tuple[str, str]:
     pole = POLES.get(word, "")
     if pole or word in NO_MEANING or not word[0].isalnum():
         return pole, ""
-    return "", _plain(word)
-
-
-def _plain(word: str) -> str:
-    """A word without the endings that grammar puts on it; both sides lose them alike."""
-    for ending in ("'s", "’s"):
-        word = word.removesuffix(ending)
-    for ending, rest in (
-        ("ies", "y"),
-        ("sses", "ss"),
-        ("ing", ""),
-        ("ed", ""),
-        ("es", ""),
-        ("s", ""),
-    ):
-        if word.endswith(ending) and len(word) - len(ending) > 2 and not word.endswith("ss"):
-            return word.removesuffix(ending) + rest
-    return word
+    return "", stem(word)
 
 
 def supported(

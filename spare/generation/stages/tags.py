@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Any
 from spare.generation import llm
 from spare.generation.frames import frame_of
 from spare.generation.grammar import phrase_before, phrase_behind
-from spare.generation.mentions import Mention, find_mentions, tokens
+from spare.generation.mentions import Mention
 from spare.generation.models import Models
-from spare.generation.stages import Inputs, Options, Work
+from spare.generation.stages import Inputs, Options, Pairs, Work
 from spare.relations import VSR_CATEGORY
 
 if TYPE_CHECKING:
     import pyarrow
 
-VERSION = 1
+VERSION = 2
 NEEDS = ("generate",)
 
 CLASS_OF_GROUP: Mapping[str, str] = {
@@ -57,38 +57,42 @@ SURE = 0.75
 """Least probability at which a model's word for a frame of reference is taken."""
 
 
+def asks(options: Options) -> bool:
+    """A language model, where it is to say whose left is meant."""
+    return options.llm_frames and not options.template
+
+
 def settings(options: Options) -> Mapping[str, Any]:
     """What the output depends on."""
-    return {"llm": options.llm, "prompt": llm.FRAME} if _asks(options) else {}
+    return {"llm": options.llm, "prompt": llm.FRAME} if asks(options) else {}
 
 
 def open_stage(options: Options, models: Models) -> Work:
-    """What does a shard: pair_id, relations (all of Table 10 that it names), and `COLUMNS`."""
+    """What does a shard: pair_id, relations (all of Table 10 that it names), `COLUMNS`, and error
+    (why the model said nothing of the frame)."""
 
     def work(inputs: Inputs, on_row: Callable[[int], None]) -> pyarrow.Table:
         import pyarrow
 
         pairs = inputs.pairs
         columns: dict[str, list[Any]] = {name: [] for name in ("relations", *COLUMNS)}
-        for question, answer in zip(pairs.questions, pairs.answers, strict=True):
-            for name, value in tags(question, answer).items():
+        for number in range(len(pairs.ids)):
+            for name, value in tags(pairs, number).items():
                 columns[name].append(value)
-        if _asks(options):
-            _ask(inputs, columns, models)
+        errors = [""] * len(pairs.ids)
+        if asks(options):
+            _ask(inputs, columns, errors, models)
         on_row(len(pairs.captions))
         text = pyarrow.string()
         arrays = {"relations": pyarrow.array(columns["relations"], pyarrow.list_(text))}
         arrays |= {name: pyarrow.array(columns[name], text) for name in COLUMNS}
+        arrays["error"] = pyarrow.array(errors, text)
         return pyarrow.table({"pair_id": pyarrow.array(pairs.ids, text), **arrays})
 
     return work
 
 
-def _asks(options: Options) -> bool:
-    return options.llm_frames and not options.template
-
-
-def _ask(inputs: Inputs, columns: dict[str, list[Any]], models: Models) -> None:
+def _ask(inputs: Inputs, columns: dict[str, list[Any]], errors: list[str], models: Models) -> None:
     """Have the language model say whose left is meant, where the rules leave that open. Where it is
     not sure either, it stays open."""
     pairs = inputs.pairs
@@ -104,16 +108,18 @@ def _ask(inputs: Inputs, columns: dict[str, list[Any]], models: Models) -> None:
     ]
     replies = llm.answered(models.llm, requests, inputs.log("tags"))
     for number in numbers:
-        viewer = llm.probability(replies[pairs.ids[number]], "viewer", "intrinsic")
+        reply = replies[pairs.ids[number]]
+        errors[number] = reply.error
+        viewer = llm.probability(reply, "viewer", "intrinsic")
         frame = "viewer" if viewer >= SURE else "intrinsic" if 1 - viewer >= SURE else ""
         if frame:
             columns["frame"][number], columns["frame_by"][number] = frame, "llm"
 
 
-def tags(question: str, answer: str) -> dict[str, Any]:
+def tags(pairs: Pairs, number: int) -> dict[str, Any]:
     """Everything that the rules read in a pair; "" where they read nothing."""
-    asked, said = tokens(question), tokens(answer)
-    of_question, of_answer = find_mentions(asked), find_mentions(said)
+    asked, said = pairs.asked[number], pairs.said[number]
+    of_question, of_answer = pairs.mentions[number]
     found = [*of_question, *of_answer]
     main, words = _main(of_question), asked
     if main is None:
@@ -125,7 +131,8 @@ def tags(question: str, answer: str) -> dict[str, Any]:
         return {"relations": [], **empty, "frame": "none", "frame_by": "rule"}
     relatum = phrase_behind(words, main.end)
     subject = phrase_before(words, main.start) if words is asked else _asked_for(asked)
-    frame = frame_of(f"{question} {answer}".lower(), main.relation, relatum)
+    text = f"{pairs.questions[number]} {pairs.answers[number]}".lower()
+    frame = frame_of(text, main.relation, relatum)
     return {
         "relations": list(dict.fromkeys(one.relation for one in found)),
         "relation": main.relation,

@@ -19,7 +19,9 @@ ENGINES: Mapping[str, str] = {
     "transformers": "spare.harness.models.transformers:load",
     "random": "spare.harness.models.baselines:load_random",
     "majority": "spare.harness.models.baselines:load_majority",
+    "vllm": "spare.harness.models.vllm:load",
     "clip": "spare.harness.models.clip:load",
+    "openai": "spare.harness.models.openai:load",
     "shuffled": "spare.harness.models.shuffled:load",
 }
 """Engine -> "module:function". The function gets what follows `engine:` in the model's name."""
@@ -44,6 +46,10 @@ class Options:
         share: let questions about one picture share its computation. Off only to prove that it
             changes nothing.
         language: nothing that is asked has a picture, so a language model will do.
+        base_url: address of the server that the engine `openai` asks; "" leaves it to
+            OPENAI_BASE_URL.
+        concurrency: most requests that it has in flight.
+        tensor_parallel: accelerators that the engine vllm spreads a model over.
     """
 
     adapter: str = ""
@@ -56,6 +62,9 @@ class Options:
     trust_remote_code: bool = False
     share: bool = True
     language: bool = False
+    base_url: str = ""
+    concurrency: int = 16
+    tensor_parallel: int = 1
 
 
 def load_model(
@@ -71,6 +80,9 @@ def load_model(
     trust_remote_code: bool = False,
     share: bool = True,
     language: bool = False,
+    base_url: str = "",
+    concurrency: int = 16,
+    tensor_parallel: int = 1,
 ) -> Model:
     """A model that answers requests. The keyword arguments are the fields of `Options`.
 
@@ -86,7 +98,14 @@ def load_model(
         raise ModelError(f"A budget of {max_pixels} pixels leaves nothing to see; give more.")
     if batch_tokens is not None and batch_tokens < 1:
         raise ModelError(f"A batch of {batch_tokens} tokens holds no question; give more.")
+    if concurrency < 1:
+        raise ModelError("With --concurrency below 1 nothing is ever asked; give more.")
     engine, name = _split(spec)
+    if tensor_parallel != 1 and engine not in ("vllm", "shuffled"):
+        raise ModelError(
+            f"The engine {engine} does not spread a model by --tensor-parallel; name it "
+            f"vllm:{name}, or leave the option out."
+        )
     module, function = ENGINES[engine].split(":")
     load = getattr(importlib.import_module(module), function)
     model: Model = load(
@@ -102,6 +121,9 @@ def load_model(
             trust_remote_code=trust_remote_code,
             share=share,
             language=language,
+            base_url=base_url,
+            concurrency=concurrency,
+            tensor_parallel=tensor_parallel,
         ),
     )
     return model

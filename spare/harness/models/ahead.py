@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
@@ -13,6 +14,11 @@ R = TypeVar("R")
 
 QUEUE = 128
 """Items that are fetched before their turn. They are light; only results have weight."""
+
+
+def preparing_threads() -> int:
+    """Threads that prepare pictures. On the processor the model needs its share of the cores."""
+    return max(1, min(8, (os.cpu_count() or 1) // 2))
 
 
 class _End:

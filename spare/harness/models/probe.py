@@ -57,8 +57,8 @@ def probe(checkpoint: Checkpoint, decoder: Decoder, preparer: Preparer) -> Findi
     try:
         if sees:
             asked = ("Is this left?", "What is on its right?")
-            one, two = _prompts(preparer, _picture(112, 0), *asked)
-            (three,) = _prompts(preparer, _picture(224, 180), asked[0])
+            one, two = _prompts(preparer, sample_picture(112, 0), *asked)
+            (three,) = _prompts(preparer, sample_picture(224, 180), asked[0])
         else:
             one, two = _texts(
                 preparer, "A mug is left of a bowl. ", "Where is it?", "What is right?"
@@ -155,7 +155,7 @@ def _texts(preparer: Preparer, beginning: str, *questions: str) -> list[Prompt]:
     return _sound(preparer.prompts(requests, []))
 
 
-def _picture(side: int, turn: int) -> PIL.Image.Image:
+def sample_picture(side: int, turn: int) -> PIL.Image.Image:
     """A square of colours that differ from place to place, turned by so many degrees."""
     import PIL.Image
 

@@ -107,7 +107,7 @@ class Preparer:
         if group.error:
             return [Prompt(request, error=group.error) for request in group.requests]
         try:
-            images = self._open(group.requests[0])
+            images = self.open(group.requests[0])
         except PictureError as error:
             return [Prompt(request, error=str(error)) for request in group.requests]
         return self.prompts(group.requests, images)
@@ -128,30 +128,48 @@ class Preparer:
             prompt.beginning = requests
         return prompts
 
-    def _open(self, request: Request) -> list[PIL.Image.Image]:
-        images = [open_picture(part) for part in request.parts if isinstance(part, Picture)]
-        return [_scale(image, self.scale_to) for image in images] if self.scale_to else images
+    def open(self, request: Request) -> list[PIL.Image.Image]:
+        """The request's pictures, scaled down if the picture processor does not do that. Raises
+        PictureError if one cannot be opened."""
+        return [self.scaled(open_picture(one)) for one in request.parts if isinstance(one, Picture)]
 
-    def _prompt(self, request: Request, images: Sequence[PIL.Image.Image]) -> Prompt:
+    def scaled(self, image: PIL.Image.Image) -> PIL.Image.Image:
+        """The picture within the bound on pixels, where the processor has none of its own."""
+        return scale(image, self.scale_to) if self.scale_to else image
+
+    def fault(self, request: Request) -> str:
+        """Why a request cannot be put to any model of this kind, or ""."""
         if request.rank:
             empty = [label for label, text in request.options.items() if not text]
             if empty or not request.options:
                 what = f"option {empty[0]} is empty" if empty else "there are no options"
-                return Prompt(request, error=f"The options cannot be ranked: {what}.")
+                return f"The options cannot be ranked: {what}."
         texts = [part for part in request.parts if isinstance(part, str)]
         texts += request.options.values()
         for sign in self._signs:
             if any(sign in text for text in texts):
-                return Prompt(
-                    request,
-                    error=f"The question spells out {sign}, which the model would not take for "
-                    "text but for one of its own signs; change the data.",
+                return (
+                    f"The question spells out {sign}, which the model would not take for text but "
+                    "for one of its own signs; change the data."
                 )
+        return ""
+
+    def excess(self, tokens: int, longest_reply: int) -> str:
+        """Why a prompt of so many tokens is too long, or ""."""
+        if tokens + longest_reply <= self.context:
+            return ""
+        return (
+            f"The prompt is too long: {tokens} tokens, and up to {longest_reply} for the reply, "
+            f"exceed the model's context of {self.context}."
+        )
+
+    def _prompt(self, request: Request, images: Sequence[PIL.Image.Image]) -> Prompt:
+        if fault := self.fault(request):
+            return Prompt(request, error=fault)
         try:
             inputs = self.encode(request, images)
         except REFUSALS as error:
-            reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
-            return Prompt(request, error=f"The model's processor refused the question: {reason}.")
+            return Prompt(request, error=refusal(error))
         tokens = inputs["input_ids"]
         aligned = {name: value for name, value in inputs.items() if value.shape == tokens.shape}
         pictures = {name: value for name, value in inputs.items() if name not in aligned}
@@ -159,25 +177,31 @@ class Preparer:
             request,
             aligned,
             pictures,
-            self._options(request),
+            self.options(request),
             max(
                 (i for i, t in enumerate(tokens[0].tolist()) if t in self.picture_tokens),
                 default=-1,
             ),
         )
-        if prompt.tokens + prompt.longest_reply > self.context:
-            return Prompt(
-                request,
-                error=f"The prompt is too long: {prompt.tokens} tokens, and up to "
-                f"{prompt.longest_reply} for the reply, exceed the model's context of "
-                f"{self.context}.",
-            )
+        if excess := self.excess(prompt.tokens, prompt.longest_reply):
+            return Prompt(request, error=excess)
         return prompt
 
     def encode(
         self, request: Request, images: Sequence[PIL.Image.Image]
     ) -> dict[str, torch.Tensor]:
         """What the checkpoint's processor makes of one user turn and the opening of a reply."""
+        return dict(
+            self._fill_in(request, images, tokenize=True, return_dict=True, return_tensors="pt")
+        )
+
+    def spell(self, request: Request, images: Sequence[PIL.Image.Image]) -> str:
+        """The prompt as a text, in which a sign stands for each picture."""
+        text: str = self._fill_in(request, images, tokenize=False)
+        return text
+
+    def _fill_in(self, request: Request, images: Sequence[PIL.Image.Image], **settings: Any) -> Any:
+        """Fill in the chat template. Raises ValueError, among others of `REFUSALS`."""
         import jinja2
 
         remaining = iter(images)
@@ -188,19 +212,13 @@ class Preparer:
             for part in request.parts
         ]
         try:
-            return dict(
-                self.processor.apply_chat_template(
-                    [{"role": "user", "content": content}],
-                    tokenize=True,
-                    add_generation_prompt=True,
-                    return_dict=True,
-                    return_tensors="pt",
-                )
+            return self.processor.apply_chat_template(
+                [{"role": "user", "content": content}], add_generation_prompt=True, **settings
             )
         except jinja2.TemplateError as error:
             raise ValueError(f"its chat template cannot be filled in ({error})") from None
 
-    def _options(self, request: Request) -> dict[str, torch.Tensor]:
+    def options(self, request: Request) -> dict[str, torch.Tensor]:
         """Tokens of each option that is to be ranked, as a whole reply, shape (tokens,).
 
         An option is cut into tokens on its own: what precedes it is the template's opening of a
@@ -245,6 +263,27 @@ class _Once:
         return getattr(self._processor, name)
 
 
+def refusal(error: Exception) -> str:
+    """What is said of a question that a processor refuses."""
+    reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+    return f"The model's processor refused the question: {reason}."
+
+
+def context_of(config: Any) -> int:
+    """Most tokens that a language model can take, by its configuration; practically no bound if
+    that names none."""
+    text = config.get_text_config()
+    return int(getattr(text, "max_position_embeddings", None) or 2**31)
+
+
+def ends_of(shipped: Any, tokenizer: Any) -> list[int]:
+    """The tokens that end a reply: those of a checkpoint's generation settings (a number, a list or
+    None), and the end of a chat turn."""
+    ends = set(shipped if isinstance(shipped, list) else [shipped])
+    # Fine-tuned checkpoints often keep their base's settings, which lack the end of a chat turn.
+    return sorted((ends | {tokenizer.eos_token_id}) - {None})
+
+
 def signs(processor: Any) -> list[str]:
     """Tokens that mean something to the model and that no text should contain. Some tokenizers
     count a plain "!" among them, to pad with; such are text all the same."""
@@ -269,7 +308,8 @@ def _bound_pixels(image_processor: Any, max_pixels: int) -> bool:
     return True
 
 
-def _scale(image: PIL.Image.Image, max_pixels: int) -> PIL.Image.Image:
+def scale(image: PIL.Image.Image, max_pixels: int) -> PIL.Image.Image:
+    """A picture of at most so many pixels; the same one if it is small enough."""
     import PIL.Image
 
     pixels = image.width * image.height

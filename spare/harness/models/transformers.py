@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from spare.harness.models import Options
-from spare.harness.models.ahead import work_ahead
+from spare.harness.models.ahead import preparing_threads, work_ahead
 from spare.harness.models.decoding import Decoder, Row
 from spare.harness.models.digests import (
     PROCESSOR_FILES,
@@ -48,7 +48,7 @@ from spare.harness.models.loading import (
     require_packages,
 )
 from spare.harness.models.probe import probe
-from spare.harness.models.prompts import REFUSALS, Preparer, Prompt
+from spare.harness.models.prompts import REFUSALS, Preparer, Prompt, context_of, ends_of
 from spare.harness.models.types import Request, Response
 from spare.harness.models.windows import pixels, read_groups
 from spare.images import Picture
@@ -113,10 +113,13 @@ class Transformers:
         identity: Mapping[str, str],
         options: Options,
     ) -> None:
-        ends, pad = _make_greedy(network, processor.tokenizer)
+        ends, pad = make_greedy(network, processor.tokenizer)
         self.decoder = Decoder(network, processor.tokenizer, ends, pad)
         self._preparer = Preparer(
-            processor, _picture_tokens(network, processor), _context(network), options.max_pixels
+            processor,
+            picture_tokens(network, processor),
+            context_of(network.config),
+            options.max_pixels,
         )
         findings = probe(checkpoint, self.decoder, self._preparer)
         self._share = options.share and not findings.shares
@@ -160,7 +163,7 @@ class Transformers:
         groups = chain.from_iterable(read_groups(requests, self._length, closed))
         limit = 2 * self._batch_tokens
         with contextlib.closing(
-            work_ahead(groups, self._preparer.prepare, _weigh, limit, _threads())
+            work_ahead(groups, self._preparer.prepare, _weigh, limit, preparing_threads())
         ) as prepared:
             try:
                 yield from self._respond(prepared)
@@ -270,15 +273,12 @@ def _ranking(prompt: Prompt, outcomes: Mapping[str, Outcome]) -> Reply:
     return Reply(likelihoods=likelihoods, input_tokens=prompt.tokens)
 
 
-def _make_greedy(network: Any, tokenizer: Any) -> tuple[list[int], int]:
+def make_greedy(network: Any, tokenizer: Any) -> tuple[list[int], int]:
     """Strip a network of its own generation settings; the tokens that end a reply, and padding."""
     from transformers import GenerationConfig
 
     shipped = network.generation_config.to_dict()
-    ends = shipped.get("eos_token_id")
-    ends = set(ends if isinstance(ends, list) else [ends])
-    # Fine-tuned checkpoints often keep their base's settings, which lack the end of a chat turn.
-    ends = sorted((ends | {tokenizer.eos_token_id}) - {None})
+    ends = ends_of(shipped.get("eos_token_id"), tokenizer)
     pad = tokenizer.pad_token_id
     if pad is None:
         pad = ends[0] if ends else 0
@@ -292,7 +292,7 @@ def _make_greedy(network: Any, tokenizer: Any) -> tuple[list[int], int]:
     return ends, pad
 
 
-def _picture_tokens(network: Any, processor: Any) -> frozenset[int]:
+def picture_tokens(network: Any, processor: Any) -> frozenset[int]:
     """The tokens that stand for pictures; families call them by different names."""
     found = {
         getattr(holder, name, None)
@@ -300,12 +300,6 @@ def _picture_tokens(network: Any, processor: Any) -> frozenset[int]:
         for name in ("image_token_id", "image_token_index")
     }
     return frozenset(token for token in found if isinstance(token, int))
-
-
-def _context(network: Any) -> int:
-    """Most tokens that the language model can take; practically no bound if it names none."""
-    text = network.config.get_text_config()
-    return int(getattr(text, "max_position_embeddings", None) or 2**31)
 
 
 def _default_batch_tokens(network: Any) -> int:
@@ -324,11 +318,6 @@ def _default_batch_tokens(network: Any) -> int:
     else:
         free, most = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2, 2048
     return max(1024, min(most, int(free // 2 // token)))
-
-
-def _threads() -> int:
-    """Threads that prepare pictures. On the processor the model needs its share of the cores."""
-    return max(1, min(8, (os.cpu_count() or 1) // 2))
 
 
 def _weigh(prompts: Sequence[Prompt]) -> int:

@@ -1,0 +1,70 @@
+"""Evaluations that hang on a training: a slice of spatial tasks every so many steps, and of general
+ones, so that the best weights are kept and a model that forgets is stopped.
+
+They are the harness' own: each leaves a run, which `spare show` and `spare compare` read.
+
+    training/evaluations/0-spatial       a run of the base, before the first step
+    training/evaluations/500-spatial     and so on
+    training/evaluations.jsonl           step, score, regressions
+    training/best/                       the weights of the best step so far
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from spare.disk import replaced
+
+FOLDER, JOURNAL, BEST = "evaluations", "evaluations.jsonl", "best"
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluations:
+    """What is evaluated while a model is trained.
+
+    Attributes:
+        data: folder with the benchmarks' published files.
+        spatial: tasks whose mean accuracy says which weights are best.
+        general: tasks that must not get worse; "" for none.
+        every: steps from one evaluation to the next; the last step has one in any case.
+        limit: samples of each task.
+        max_drop: what a general task may fall by, in per cent of its full range, before a
+            significant fall ends the training.
+    """
+
+    data: Path
+    spatial: str
+    general: str = ""
+    every: int = 500
+    limit: int = 200
+    max_drop: float = 1.0
+
+
+def read(training: Path) -> list[dict[str, Any]]:
+    """The evaluations so far; [] if there are none."""
+    path = training / JOURNAL
+    if not path.exists():
+        return []
+    found = []
+    for line in path.read_text("utf-8").splitlines():
+        with contextlib.suppress(ValueError):
+            found.append(json.loads(line))
+    return found
+
+
+def write(training: Path, lines: Sequence[Mapping[str, Any]]) -> None:
+    """Replace the evaluations so far."""
+    with replaced(training / JOURNAL) as file:
+        file.write("".join(json.dumps(line) + "\n" for line in lines).encode())
+
+
+def best_step(lines: Sequence[Mapping[str, Any]]) -> int:
+    """The step of the best weights; the last of equals, and never one after which general tasks
+    were worse. 0 if there is none."""
+    fit = [line for line in lines if line["step"] and not line["regressions"]]
+    return int(max(fit, key=lambda line: (line["spatial"], line["step"]))["step"]) if fit else 0

@@ -1,0 +1,402 @@
+"""A training from its recipe to the finished checkpoint: `spare finetune`."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import math
+import os
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from spare.disk import locked, write_json
+from spare.errors import SpareError, counted
+from spare.finetune import outputs
+from spare.finetune.checkpoints import last_whole, step_of
+from spare.finetune.network import (
+    check_optimiser,
+    computes_in_bf16,
+    load_for_training,
+    lora_config,
+    require_packages,
+)
+from spare.finetune.pairs import Pairs, read_pairs
+from spare.finetune.plan import Material, Plan, plan
+from spare.finetune.recipes import Recipe, load_recipe
+from spare.harness.models import Options
+from spare.harness.models.digests import digest_files
+from spare.harness.models.loading import LINEAGE, Checkpoint, find_checkpoint, load_processor
+
+if TYPE_CHECKING:
+    from spare.finetune.evaluations import Evaluations
+    from spare.finetune.training import Event
+
+REQUEST, RESULT, SIZES = "request.json", "training.json", "pictures.json"
+
+
+@dataclass(frozen=True, slots=True)
+class FineTuned:
+    """What a training came to.
+
+    Attributes:
+        folder: of the checkpoint or the adapter.
+        adapter: it is an adapter.
+        seed: that it was trained with.
+        result: steps, losses, seconds and the like; see docs/finetune.md.
+        command: evaluates it.
+    """
+
+    folder: Path
+    adapter: bool
+    seed: int
+    result: Mapping[str, Any]
+    command: str
+
+
+def fine_tune(
+    recipe: str | Recipe,
+    *,
+    data: str | Path,
+    out: str | Path,
+    model: str = "",
+    settings: Mapping[str, Any] | None = None,
+    seed: int | None = None,
+    seeds: int = 0,
+    pictures: str | Path = "",
+    blobs: str | Path = "",
+    general: str | Path = "",
+    report_to: str = "",
+    evaluations: Evaluations | None = None,
+    on_event: Callable[[Event], None] = lambda event: None,
+) -> list[FineTuned]:
+    """Train a checkpoint on a data set; the same call goes on where it was stopped.
+
+    Args:
+        recipe: name of one of ours, path of a TOML file, or a recipe.
+        data: folder of `spare publish`.
+        out: folder of the checkpoint; of several seeds, `seed-0` and so on are in it. An adapter is
+            in `adapter` below it.
+        model: path or hub id of the base; by default the recipe's.
+        settings: values of the recipe to set otherwise.
+        seed: the recipe's seed, set otherwise. seeds: train so many, from `seed` on.
+        pictures: folder that pictures with a path are below. blobs: store of `spare images`.
+        general: another data set, of which the recipe's `general_share` is mixed in.
+        report_to: where curves go beside `losses.jsonl`: tensorboard, wandb ...; by commas.
+        evaluations: tasks to evaluate while training: the weights that are best at them are kept
+            instead of the last, and a fall in general ones ends the training.
+        on_event: receives sentences and `Progress`.
+
+    Returns:
+        One for each seed.
+
+    Raises:
+        SpareError: the request cannot be met, or the training cannot go on; what is whole stays.
+    """
+    require_packages()
+    if isinstance(recipe, str):
+        recipe = load_recipe(recipe, settings)
+    if seed is not None:
+        recipe = dataclasses.replace(recipe, seed=seed)
+    if not (model or recipe.base):
+        raise SpareError(f"Recipe {recipe.name} names no base; give one with --model.")
+    check_optimiser(recipe)
+    found = []
+    for number in range(max(1, seeds)):
+        one = dataclasses.replace(recipe, seed=recipe.seed + number)
+        folder = Path(out) / f"seed-{one.seed}" if seeds else Path(out)
+        base = find_checkpoint(model or recipe.base)
+        job = _Job(one, base, folder, report_to, on_event, Path(out), evaluations)
+        found.append(job.run(data, general, pictures, blobs))
+    return found
+
+
+class _Job:
+    """One training."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        checkpoint: Checkpoint,
+        out: Path,
+        report_to: str,
+        on_event: Callable[[Event], None],
+        shelf: Path,
+        evaluations: Evaluations | None = None,
+    ) -> None:
+        self.recipe, self.checkpoint, self.out = recipe, checkpoint, out
+        self.report_to, self.evaluations = report_to, evaluations
+        self.training = out / "training"
+        # Seeds have one list of pictures.
+        self.shelf = self.training if shelf == out else shelf
+        self.adapter = recipe.weights == "lora"
+        self.folder = out / "adapter" if self.adapter else out
+        self.notes: list[str] = []
+        self.first = os.environ.get("RANK", "0") == "0"
+        self._on_event = on_event
+
+    def say(self, event: Event) -> None:
+        """Tell an event, once for all processes."""
+        if self.first:
+            self._on_event(event)
+
+    def note(self, sentence: str) -> None:
+        """Tell a sentence that the card repeats."""
+        self.notes.append(sentence)
+        self.say(sentence)
+
+    def run(
+        self, data: str | Path, general: str | Path, pictures: str | Path, blobs: str | Path
+    ) -> FineTuned:
+        """Train, or go on, or return what is finished."""
+        if self.out.resolve() == self.checkpoint.folder.resolve():
+            raise SpareError(f"{self.out} is the base itself; choose another --out.")
+        sets = [
+            read_pairs(one, pictures=pictures, blobs=blobs) for one in (data, general) if str(one)
+        ]
+        weights = digest_files(self.checkpoint.weights)
+        with locked(self.out) if self.first else contextlib.nullcontext():
+            self._agree(weights, sets)
+            if (self.folder / LINEAGE).is_file():
+                self.say(f"{self.folder} is finished already.")
+            else:
+                self._train(weights, sets)
+        result = json.loads((self.training / RESULT).read_bytes())
+        return FineTuned(self.folder, self.adapter, self.recipe.seed, result, result["command"])
+
+    def _agree(self, weights: str, sets: Sequence[Pairs]) -> None:
+        """Write down what is asked for; raise SpareError if the folder is of something else."""
+        asked: dict[str, Any] = {
+            "base": weights,
+            "data": [pairs.digest for pairs in sets],
+            "recipe": dataclasses.asdict(self.recipe),
+            "evaluations": self._asked(),
+        }
+        path = self.training / REQUEST
+        if not path.is_file():
+            if self.first:
+                strange = [one.name for one in self.out.iterdir() if one.name not in (".lock",)]
+                if "training" not in strange and strange:
+                    raise SpareError(
+                        f"{self.out} holds something else ({strange[0]}); choose another --out."
+                    )
+                self.training.mkdir(parents=True, exist_ok=True)
+                write_json(path, asked)
+            return
+        before = json.loads(path.read_bytes())
+        old, new = ({**one, **dict(one["recipe"])} for one in (before, asked))
+        free = {"recipe", "workers"}  # what changes nothing of the outcome
+        differ = [key for key in new if key not in free and old.get(key) != new[key]]
+        if differ:
+            raise SpareError(
+                f"{self.out} is a training with another {', '.join(differ)}; choose another --out, "
+                "or repeat the command that began it."
+            )
+
+    def _asked(self) -> dict[str, Any] | None:
+        """The evaluations as JSON has them."""
+        if self.evaluations is None:
+            return None
+        return {**dataclasses.asdict(self.evaluations), "data": str(self.evaluations.data)}
+
+    def _train(self, weights: str, sets: Sequence[Pairs]) -> None:
+        from accelerate import PartialState
+
+        from spare.finetune.training import undisturbed
+
+        with undisturbed():
+            import torch
+
+            spread = PartialState(cpu=not torch.accelerator.is_available())
+            bf16 = computes_in_bf16(self.recipe, self.note)
+            network, processor, preparer, ends = load_for_training(
+                self.checkpoint, self.recipe, bf16, self.note
+            )
+            self._fit(spread, bf16, network, processor, preparer, ends, weights, sets)
+
+    def _fit(
+        self,
+        spread: Any,
+        bf16: bool,
+        network: Any,
+        processor: Any,
+        preparer: Any,
+        ends: list[int],
+        weights: str,
+        sets: Sequence[Pairs],
+    ) -> None:
+        """Everything between a loaded network and a finished one."""
+        from transformers import set_seed
+
+        from spare.finetune import evaluations, training, watching
+        from spare.finetune.branches import see_branches
+        from spare.finetune.sequences import Encoder
+
+        encoder = Encoder(preparer, ends)
+        materials = [
+            self._material(spread, number, pairs, encoder, processor)
+            for number, pairs in enumerate(sets)
+        ]
+        left_out = sum(material.beginnings.count(0) for material in materials)
+        see_branches(network)
+        recipe = self._layout(network, encoder, sets, materials)
+        whole = plan(materials, recipe, spread.num_processes)
+        self._tell(whole, recipe)
+        padding = processor.tokenizer.pad_token_id or 0
+        batches = training.Batches(whole, sets, encoder, padding, recipe.layout == "shared")
+        set_seed(recipe.seed)
+        with training.sentences(self.training):
+            trainer = training.Trainer(
+                network,
+                training.trainer_settings(recipe, whole, self.training, bf16, self.report_to),
+                train_dataset=batches.numbers(),
+                data_collator=batches,
+                # One of its own: it saves it, and ours remembers pictures.
+                processing_class=load_processor(self.checkpoint, Options()),
+                peft_config=lora_config(network, recipe) if self.adapter else None,
+            )
+            from transformers.trainer_callback import PrinterCallback
+
+            trainer.remove_callback(PrinterCallback)
+            watch = training.Watch(trainer, batches.make(whole.largest), self.say)
+            trainer.add_callback(watch)
+            if self.evaluations is not None:
+                pixels = recipe.max_pixels or None
+                trainer.add_callback(
+                    watching.Evaluate(
+                        trainer, self.evaluations, self.checkpoint, pixels, self.adapter, self.note
+                    )
+                )
+            last = last_whole(self.training, remove=self.first)
+            if last is not None:
+                self.say(f"Going on from step {step_of(last)}.")
+            told = trainer.train(resume_from_checkpoint=str(last) if last else None)
+            state = trainer.accelerator.get_state_dict(trainer.model_wrapped)
+            trained = trainer.accelerator.unwrap_model(trainer.model_wrapped)
+            if self.first:
+                folder = self.folder
+                folder.mkdir(parents=True, exist_ok=True)
+                if not self.adapter:
+                    state = outputs.cast(state, self.checkpoint)
+                outputs.save(trained, state, folder, self.checkpoint, self.adapter)
+                best = evaluations.best_step(evaluations.read(self.training))
+                if best and best != trainer.state.global_step:
+                    self.note(f"The weights are those of step {best}, the best at spatial tasks.")
+                    for path in (self.training / evaluations.BEST).iterdir():
+                        if path.is_file():
+                            shutil.copyfile(path, folder / path.name)
+                shutil.rmtree(self.training / evaluations.BEST, ignore_errors=True)
+        if self.first:
+            result = self._result(whole, trainer, told.metrics["train_runtime"])
+            write_json(self.training / RESULT, result)
+            lineage = outputs.lineage(self.checkpoint, weights, sets, self.recipe, left_out)
+            if asked := self._asked():
+                # Scores at these tasks are of weights that were chosen by them.
+                lineage["chosen by"] = {key: asked[key] for key in asked if key != "data"}
+            outputs.finish(self.folder, lineage, self.notes, result)
+            for path in self.training.glob("checkpoint-*"):
+                shutil.rmtree(path)
+        trainer.accelerator.wait_for_everyone()
+
+    def _material(
+        self, spread: Any, number: int, pairs: Pairs, encoder: Any, processor: Any
+    ) -> Material:
+        """A data set looked at from its first picture to its last."""
+        from spare.finetune.survey import Lengths, refuse_signs, survey, usable_pictures
+
+        refuse_signs(pairs, processor)
+        total = len(pairs.pictures)
+        self.say(f"{pairs.name}: {len(pairs):,} pairs about {counted(total, 'picture')}.")
+        sizes = survey(
+            pairs,
+            self.shelf / (f"general-{SIZES}" if number else SIZES),
+            spread,
+            lambda done: self.say(f"Opened {min(done, total):,} of {total:,} pictures."),
+        )
+        lengths = Lengths(pairs, encoder)
+        tokens = usable_pictures(pairs, sizes, lengths, self.recipe.bad_pictures, self.note)
+        context = encoder.preparer.context
+        for pair, picture in enumerate(pairs.picture_of):
+            if tokens[picture] and tokens[picture] + lengths.asked[pair] > context:
+                path, row = pairs.place(pair)
+                raise SpareError(
+                    f"{path}, row {row}: picture, question and answer are "
+                    f"{tokens[picture] + lengths.asked[pair]} tokens, more than the model's "
+                    f"context of {context}. Lower max_pixels, or leave the pair out."
+                )
+        used = [picture if tokens[picture] else -1 for picture in pairs.picture_of]
+        return Material(used, pairs.weights, lengths.asked, tokens)
+
+    def _layout(
+        self, network: Any, encoder: Any, sets: Sequence[Pairs], materials: Sequence[Material]
+    ) -> Recipe:
+        """The recipe, with a layout that the network can be trained in: tried on a picture that has
+        several pairs."""
+        from spare.finetune.branches import refuses_branches
+        from spare.finetune.sequences import collate
+
+        if self.recipe.layout == "pairs":
+            return self.recipe
+        several = _several(sets[0], materials[0])
+        if several is None:
+            return self.recipe
+        picture, texts = several
+        together = collate(encoder.encode(picture, texts, True), 0, True)
+        alone = collate(encoder.encode(picture, texts, False), 0, False)
+        reason = refuses_branches(network, together, alone)
+        if not reason:
+            return self.recipe
+        self.note(f"Each pair gets a sequence of its own: for this model, {reason}.")
+        return dataclasses.replace(self.recipe, layout="pairs")
+
+    def _tell(self, whole: Plan, recipe: Recipe) -> None:
+        steps = len(whole.steps)
+        self.say(
+            f"{steps:,} steps of {recipe.batch} pairs, layout {recipe.layout}, in "
+            f"{whole.accumulation} per device and step of up to {whole.tokens:,} tokens."
+        )
+        if recipe.warmup_steps >= steps:
+            self.note(
+                f"The warm-up of {recipe.warmup_steps:,} steps is longer than the training: the "
+                f"learning rate ends at {recipe.lr * steps / recipe.warmup_steps:.2g} and never "
+                f"comes to {recipe.lr:.2g}. Set warmup_steps."
+            )
+
+    def _result(self, whole: Plan, trainer: Any, seconds: float) -> dict[str, Any]:
+        from spare.finetune.training import CURVE
+
+        curve = [json.loads(line) for line in (self.training / CURVE).open(encoding="utf-8")]
+        return {
+            "steps": trainer.state.global_step,
+            "pairs": trainer.state.global_step * self.recipe.batch,
+            "accumulation": whole.accumulation,
+            "largest_batch_tokens": whole.tokens,
+            "first_loss": curve[0]["loss"] if curve else math.nan,
+            "last_loss": curve[-1]["loss"] if curve else math.nan,
+            "seconds": seconds,
+            "waited_seconds": trainer.waited,
+            "devices": trainer.args.world_size,
+            "notes": self.notes,
+            "command": outputs.command(self.folder, self.recipe, self.checkpoint.name),
+        }
+
+
+def _several(
+    pairs: Pairs, material: Material, most: int = 3
+) -> tuple[Any, list[tuple[str, str]]] | None:
+    """A picture with two or three of its pairs."""
+    found: dict[int, list[int]] = {}
+    for pair, picture in enumerate(material.picture_of):
+        if picture < 0:
+            continue
+        mine = found.setdefault(picture, [])
+        mine.append(pair)
+        if len(mine) == most:
+            break
+    best = max(found.values(), key=len, default=[])
+    if len(best) < 2:
+        return None
+    return pairs.pictures[material.picture_of[best[0]]], [pairs.texts(one) for one in best]

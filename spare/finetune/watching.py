@@ -1,0 +1,163 @@
+"""The callback that evaluates a network while it is trained; see `evaluations`."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from transformers import Trainer, TrainerCallback
+
+from spare.errors import SpareError
+from spare.finetune import outputs
+from spare.finetune.evaluations import BEST, FOLDER, Evaluations, read, write
+from spare.harness.models import Options
+from spare.harness.models.loading import Checkpoint, load_processor
+
+if TYPE_CHECKING:
+    from spare.harness.run import Run
+
+
+class Evaluate(TrainerCallback):  # type: ignore[misc]
+    """Evaluates the network as it is, keeps the best weights, and ends a training that forgets."""
+
+    def __init__(
+        self,
+        trainer: Any,
+        asked: Evaluations,
+        checkpoint: Checkpoint,
+        max_pixels: int | None,
+        adapter: bool,
+        note: Callable[[str], None],
+    ) -> None:
+        if trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled:
+            raise SpareError(
+                "Evaluations while training need the whole network on one device, which FSDP and "
+                "DeepSpeed do not leave there; evaluate the finished checkpoint instead."
+            )
+        if asked.every < 1 or asked.limit < 1:
+            raise SpareError("Evaluations while training need at least 1 step and 1 sample.")
+        self.trainer, self.asked, self.checkpoint = trainer, asked, checkpoint
+        self.max_pixels, self.adapter, self.note = max_pixels, adapter, note
+        self.training = Path(trainer.args.output_dir)
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Evaluate the base; or forget what was found behind the step that is gone on from."""
+        if args.should_save:
+            lines = [line for line in read(self.training) if line["step"] <= state.global_step]
+            write(self.training, lines)
+        if state.global_step == 0:
+            self._evaluate(state, control)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Evaluate every so many steps, before a checkpoint is written."""
+        if state.global_step % self.asked.every == 0 or state.global_step == state.max_steps:
+            self._evaluate(state, control)
+
+    def _evaluate(self, state: Any, control: Any) -> None:
+        from accelerate.utils import broadcast_object_list
+
+        found: list[Any] = [None]
+        if self.trainer.args.should_save:
+            found = [self._scored(state.global_step)]
+        if self.trainer.args.world_size > 1:
+            found = broadcast_object_list(found)
+        line = found[0]
+        # Not TRL's own, which would take the step's other figures along.
+        due = control.should_log
+        Trainer.log(self.trainer, {"spatial": line["spatial"], **line["scores"]})
+        control.should_log = due  # which logging has taken back
+        if line["regressions"]:
+            self.note(
+                f"Stopped after step {state.global_step}, since general tasks got worse: "
+                f"{'; '.join(line['regressions'])}."
+            )
+            control.should_training_stop = control.should_save = True
+
+    def _scored(self, step: int) -> dict[str, Any]:
+        """Evaluate, and keep the weights if they are the best so far."""
+        import torch
+
+        network = self.trainer.accelerator.unwrap_model(self.trainer.model_wrapped)
+        devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
+        network.eval()
+        try:
+            with torch.random.fork_rng(devices=devices), _settings_kept(_plain(network)):
+                spatial = self._run(network, step, "spatial", self.asked.spatial)
+                runs = [spatial]
+                if self.asked.general:
+                    runs.append(self._run(network, step, "general", self.asked.general))
+        finally:
+            network.train()
+        scores = {
+            score.task: float(score.metrics[score.headline]["value"])
+            for run in runs
+            for score in run.scores
+        }
+        values = [scores[score.task] for score in spatial.scores]
+        if max(values) > 100:
+            raise SpareError(
+                "A task that counts points has no mean with accuracies: leave MME out."
+            )
+        mean = sum(values) / len(values)
+        regressions = self._regressions(step) if step and self.asked.general else []
+        lines = read(self.training)
+        line = {"step": step, "spatial": mean, "scores": scores, "regressions": regressions}
+        better = all(mean >= one["spatial"] for one in lines if one["step"])
+        if step and better and not regressions:
+            folder = self.training / BEST
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            state = network.state_dict()
+            state = state if self.adapter else outputs.cast(state, self.checkpoint)
+            outputs.save(network, state, folder, self.checkpoint, self.adapter)
+        write(self.training, [*lines, line])
+        told = ", ".join(f"{name} {value:.1f}" for name, value in scores.items())
+        self.note(f"After step {step}: {told}.")
+        return line
+
+    def _run(self, network: Any, step: int, kind: str, tasks: str) -> Run:
+        from spare.harness.evaluate import evaluate
+        from spare.harness.models.transformers import Transformers
+
+        out = self.training / FOLDER / f"{step}-{kind}"
+        shutil.rmtree(out, ignore_errors=True)  # of weights that are gone, after a kill
+        model = Transformers(
+            _plain(network),
+            load_processor(self.checkpoint, Options()),
+            self.checkpoint,
+            {"engine": "transformers", "weights": f"in training, after step {step}"},
+            Options(max_pixels=self.max_pixels),
+        )
+        model.lineage = {}
+        out.parent.mkdir(exist_ok=True)
+        run = evaluate(model, tasks, data=self.asked.data, out=out, limit=self.asked.limit)
+        if not run.scores:
+            raise SpareError(f"{tasks} has no scores to go by: its answers are not public.")
+        return run
+
+    def _regressions(self, step: int) -> list[str]:
+        from spare.harness.comparison import compare
+
+        places = [self.training / FOLDER / f"{one}-general" for one in (0, step)]
+        found = compare(*places, max_drop=self.asked.max_drop)
+        return [f"{one.score.task} by {-one.difference.value:.1f}" for one in found.regressions]
+
+
+def _plain(network: Any) -> Any:
+    """The network without what PEFT puts around it; an adapter stays in its layers."""
+    import peft
+
+    return network.get_base_model() if isinstance(network, peft.PeftModel) else network
+
+
+@contextlib.contextmanager
+def _settings_kept(network: Any) -> Iterator[None]:
+    """The engine changes how a network generates; training saves it as it was."""
+    kept = network.generation_config
+    try:
+        yield
+    finally:
+        network.generation_config = kept

@@ -1,0 +1,122 @@
+"""The whole loop on a tiny checkpoint: through the real command, stopped, and gone on with."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from training_data import rows, write_data
+
+import spare
+from spare.cli import main
+from spare.demo.checkpoint import build_checkpoint
+from spare.errors import SpareError
+
+SET = ["batch=4", "warmup_steps=0", "max_steps=6", "workers=0", "batch_tokens=400", "save_steps=2"]
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A base, a data set, and a benchmark about the same pictures."""
+    folder = tmp_path_factory.mktemp("world")
+    pairs = rows()
+    words = [text for pair in pairs for text in (pair["question"], pair["answer"])]
+    build_checkpoint(folder / "base", "llava", sentences=words, hidden=64, layers=1)
+    write_data(folder / "dataset", pairs)
+    write_data(folder / "files", pairs, pixels=False)
+    asked = [
+        {"image": pair["image"], "question": pair["question"], "answer": pair["answer"]}
+        for pair in pairs
+    ]
+    place = folder / "files" / "pictures" / "where.jsonl"
+    place.write_text("".join(json.dumps(row) + "\n" for row in asked))
+    return folder
+
+
+def command(world: Path, out: Path, *more: str) -> list[str]:
+    place = world / "files" / "pictures"
+    asked = ["cycle", "--recipe", "demo", "--model", str(world / "base"), "--out", str(out)]
+    asked += ["--data", str(world / "dataset"), "--tasks", f"custom:{place / 'where.jsonl'}"]
+    asked += ["--benchmarks", str(place), *more]
+    return [*asked, *(part for one in SET for part in ("--set", one))]
+
+
+def test_a_base_becomes_a_compared_checkpoint(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "cycle"
+    code = main(command(world, out, "--seeds", "2", "--max-drop", "100"))
+    assert code == 0  # nothing can fall by more than everything
+    runs = {path.name: spare.load_run(path) for path in sorted((out / "runs").iterdir())}
+    assert set(runs) == {"base", "seed-0", "seed-1"}
+    weights = {name: run.manifest["model"]["weights"] for name, run in runs.items()}
+    assert len(set(weights.values())) == 3
+    # The harness knows where the checkpoints come from, and from what.
+    for seed in (0, 1):
+        lineage = runs[f"seed-{seed}"].manifest["lineage"]
+        assert lineage["seed"] == seed
+        assert lineage["base"]["weights"] == weights["base"]
+    told = capsys.readouterr().out
+    assert "2 seeds" in told  # they are one row of the leaderboard, with their spread
+    assert told.count("\nNo regression") == 2  # the verdicts
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*.safetensors")}
+    replies = {path: path.read_bytes() for path in out.rglob("replies.jsonl")}
+    assert main(command(world, out, "--seeds", "2", "--max-drop", "100")) == 0
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*.safetensors")} == before
+    assert {path: path.read_bytes() for path in out.rglob("replies.jsonl")} == replies
+
+
+def test_a_killed_loop_goes_on(world: Path, tmp_path: Path) -> None:
+    out = tmp_path / "cycle"
+    asked = [sys.executable, "-m", "spare", *command(world, out, "--max-drop", "100")]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    for waits_for in ("runs/base/replies.jsonl", "checkpoint/training/losses.jsonl"):
+        process = subprocess.Popen(asked, env=environment, stderr=subprocess.DEVNULL)
+        while process.poll() is None and not (out / waits_for).exists():
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
+    assert subprocess.run(asked, env=environment, capture_output=True).returncode == 0
+    lines = [
+        json.loads(line)
+        for line in (out / "checkpoint" / "training" / "losses.jsonl").read_text().splitlines()
+    ]
+    assert [line["step"] for line in lines] == [1, 2, 3, 4, 5, 6]
+    for run in (spare.load_run(out / "runs" / name) for name in ("base", "tuned")):
+        assert run.scores[0].samples == len(rows())
+
+
+def test_a_gate_of_the_loop_is_that_of_compare(world: Path, tmp_path: Path) -> None:
+    found = spare.cycle(
+        "demo",
+        model=str(world / "base"),
+        data=world / "dataset",
+        tasks=f"custom:{world / 'files' / 'pictures' / 'where.jsonl'}",
+        benchmarks=world / "files" / "pictures",
+        out=tmp_path / "cycle",
+        settings=dict(one.split("=") for one in SET),
+        limit=5,
+    )
+    assert [one.exit_code for one in found.comparisons] == [found.exit_code]
+    assert found.comparisons[0].tasks[0].samples == 5
+
+
+def test_several_processes_are_told_what_to_do(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(SpareError, match="accelerate launch -m spare finetune"):
+        spare.cycle(
+            "demo",
+            model=str(world / "base"),
+            data=world / "dataset",
+            tasks="vsr_zeroshot",
+            benchmarks=world,
+            out=tmp_path / "cycle",
+        )

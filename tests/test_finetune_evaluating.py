@@ -1,0 +1,166 @@
+"""Evaluations while training change nothing of it, and say which weights are best."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from training_data import QUICK, picture, rows, write_data
+
+import spare
+from spare.demo.checkpoint import build_checkpoint
+from spare.finetune.evaluations import Evaluations, best_step, read
+from spare.harness.models.loading import read_lineage
+
+
+def _task(folder: Path, name: str, pairs: list[dict[str, Any]], wrong: bool = False) -> str:
+    """A task of questions that are (not) answered as the training's pairs are."""
+    options = sorted({row["answer"] for row in pairs})
+    lines = []
+    for row in pairs:
+        path = folder / row["image"]
+        path.write_bytes(picture(int(row["image_key"].partition(".")[0])))
+        answer = next(one for one in options if (one != row["answer"]) == wrong)
+        line = {"image": row["image"], "question": row["question"]}
+        line |= {"options": options, "answer": answer if wrong else row["answer"]}
+        lines.append(json.dumps(line))
+    (folder / f"{name}.jsonl").write_text("\n".join(lines) + "\n", "utf-8")
+    return f"custom:{folder / f'{name}.jsonl'}"
+
+
+class World:
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.pairs = rows(pictures=8, each=(1,))
+        self.data = write_data(folder / "data", self.pairs)
+        self.base = build_checkpoint(folder / "base", "llava")
+        (folder / "tasks").mkdir()
+
+    def train(
+        self, name: str, evaluations: Any, told: Any = None, recipe: str = "demo", **settings: Any
+    ) -> Any:
+        (found,) = spare.fine_tune(
+            recipe,
+            data=self.data,
+            out=self.folder / name,
+            model=str(self.base),
+            settings=QUICK | {"max_steps": 6, "dropout": 0.1} | settings,
+            evaluations=evaluations,
+            on_event=told.append if told is not None else lambda event: None,
+        )
+        return found
+
+    def losses(self, name: str) -> list[float]:
+        path = self.folder / name / "training" / "losses.jsonl"
+        return [json.loads(line)["loss"] for line in path.read_text("utf-8").splitlines()]
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    return World(tmp_path_factory.mktemp("world"))
+
+
+def test_evaluations_change_nothing_of_the_training(world: World) -> None:
+    spatial = _task(world.folder / "tasks", "spatial", world.pairs)
+    told: list[Any] = []
+    watched = world.train(
+        "watched", Evaluations(world.folder / "tasks", spatial, every=2, limit=8), told
+    )
+    world.train("unwatched", None)
+    assert world.losses("watched") == world.losses("unwatched")
+    lines = read(world.folder / "watched" / "training")
+    assert [line["step"] for line in lines] == [0, 2, 4, 6]
+    assert any(str(one).startswith("After step 4: ") for one in told)
+    # Each leaves a run; the last one's scores are those of the weights that were kept.
+    run = spare.load_run(world.folder / "watched/training/evaluations/0-spatial")
+    assert run.scores[0].limit == 8
+    best = best_step(lines)
+    score = next(line["spatial"] for line in lines if line["step"] == best)
+    again = spare.evaluate(
+        str(watched.folder),
+        spatial,
+        data=world.folder / "tasks",
+        out=world.folder / "again",
+        limit=8,
+    )
+    assert again.scores[0].metrics[again.scores[0].headline]["value"] == score
+    assert not (world.folder / "watched/training/best").exists()
+    assert read_lineage(watched.folder)
+
+
+def test_the_best_weights_are_kept_and_not_the_last(world: World) -> None:
+    """The rate of the last steps is so high that everything learnt is lost."""
+    from safetensors.torch import load_file
+
+    spatial = _task(world.folder / "tasks", "spatial", world.pairs)
+    evaluations = Evaluations(world.folder / "tasks", spatial, every=10, limit=8)
+    settings = {"max_steps": 20, "batch": 8, "lr": 3e-3, "dropout": 0.0, "schedule": "constant"}
+    found = world.train("best", evaluations, **settings)
+    lines = read(world.folder / "best" / "training")
+    assert [line["step"] for line in lines] == [0, 10, 20]
+    world.train("ten", None, **settings | {"max_steps": 10})
+    ten, twenty = (load_file(world.folder / name / "model.safetensors") for name in ("ten", "best"))
+    same = all(ten[name].equal(twenty[name]) for name in ten)
+    assert same == (best_step(lines) == 10)
+    assert any("those of step" in note for note in found.result["notes"]) == same
+
+
+def test_the_best_step() -> None:
+    def line(step: int, spatial: float, worse: bool = False) -> dict[str, Any]:
+        return {
+            "step": step,
+            "spatial": spatial,
+            "regressions": ["mmbench by 3.0"] if worse else [],
+        }
+
+    assert best_step([line(0, 90.0)]) == 0
+    assert (
+        best_step([line(0, 90.0), line(5, 30.0), line(10, 40.0), line(15, 40.0), line(20, 35.0)])
+        == 15
+    )
+    assert best_step([line(0, 20.0), line(5, 30.0), line(10, 40.0, worse=True)]) == 5
+
+
+def _taught(folder: Path, task: str, answer: str) -> list[dict[str, Any]]:
+    """Pairs of a task's own prompts, all with one answer."""
+    found = []
+    for number, sample in enumerate(spare.load_task(task).samples(folder, "all", "spare")):
+        text = "".join(part for part in sample.parts if isinstance(part, str))
+        row = rows(pictures=30, each=(1,))[number]
+        found.append(row | {"question": text, "answer": answer})
+    return found
+
+
+def test_a_model_that_forgets_is_stopped(world: World, tmp_path: Path) -> None:
+    """Taught to say B where B is right, and then to say A to the same questions."""
+    lines = []
+    for row in rows(pictures=30, each=(1,)):
+        (tmp_path / row["image"]).write_bytes(picture(int(row["image_key"].partition(".")[0])))
+        line = {"image": row["image"], "question": "Is it?", "options": ["yes", "no"]}
+        lines.append(json.dumps(line | {"answer": "no"}))
+    (tmp_path / "general.jsonl").write_text("\n".join(lines) + "\n", "utf-8")
+    general = f"custom:{tmp_path / 'general.jsonl'}"
+    spatial = _task(world.folder / "tasks", "spatial", world.pairs)
+    settings = QUICK | {"batch": 8, "lr": 3e-3, "schedule": "constant", "batch_tokens": 1000}
+
+    def train(model: Path, answer: str, name: str, evaluations: Any, **more: Any) -> Any:
+        (found,) = spare.fine_tune(
+            "demo",
+            data=write_data(tmp_path / f"{name} data", _taught(tmp_path, general, answer)),
+            out=tmp_path / name,
+            model=str(model),
+            settings=settings | more,
+            evaluations=evaluations,
+        )
+        return found
+
+    base = train(world.base, "B", "base", None, max_steps=12).folder
+    evaluations = Evaluations(tmp_path, spatial, general, every=5, limit=30)
+    found = train(base, "A", "forgets", evaluations, max_steps=40, save_steps=100)
+    journal = read(tmp_path / "forgets" / "training")
+    assert journal[0]["scores"][f"custom:{'general'}"] == 100.0
+    assert journal[-1]["regressions"]
+    assert found.result["steps"] == journal[-1]["step"] < 40
+    assert any("since general tasks got worse" in note for note in found.result["notes"])

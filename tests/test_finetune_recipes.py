@@ -1,0 +1,70 @@
+"""Recipes: the paper's values, typed, each of which can be set otherwise."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from spare.errors import SpareError
+from spare.finetune.recipes import load_recipe, recipe_names
+
+
+def test_the_papers_values() -> None:
+    """Tables 4 and 5 of arXiv 2504.20648."""
+    small, large = load_recipe("spare-2b"), load_recipe("spare-7b")
+    assert (small.weights, small.lr, small.optimiser) == ("all", 3e-5, "adamw-8bit")
+    assert (large.weights, large.lr, large.optimiser) == ("lora", 1e-4, "adamw")
+    assert (small.base, large.base) == ("Qwen/Qwen2-VL-2B-Instruct", "Qwen/Qwen2-VL-7B-Instruct")
+    for recipe in (small, large):
+        assert (recipe.batch, recipe.epochs, recipe.warmup_steps) == (64, 2.0, 1000)
+        assert (recipe.schedule, recipe.dropout, recipe.clip) == ("cosine", 0.1, 1.0)
+        assert recipe.precision == "bf16"
+
+
+def test_every_recipe_loads() -> None:
+    assert recipe_names() == ["demo", "spare-2b", "spare-7b"]
+    for name in recipe_names():
+        assert load_recipe(name).name == name
+
+
+def test_values_are_set_as_their_keys_take_them() -> None:
+    recipe = load_recipe(
+        "spare-2b", {"lr": "1e-5", "batch": "32", "balanced": "false", "schedule": "linear"}
+    )
+    assert (recipe.lr, recipe.batch, recipe.balanced) == (1e-5, 32, False)
+    assert recipe.schedule == "linear"
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("warmup_step", "10", "did you mean warmup_steps?"),
+        ("optimizer", "adamw", "did you mean optimiser?"),
+        ("batch", "many", "takes a whole number"),
+        ("batch", "2.5", "takes a whole number"),
+        ("lr", "fast", "takes a number"),
+        ("lr", "0", "cannot be 0.0"),
+        ("lr", "nan", "cannot be nan"),
+        ("epochs", "-1", "cannot be -1.0"),
+        ("balanced", "maybe", "takes true or false"),
+        ("weights", "loar", "did you mean lora?"),
+        ("dropout", "1", "a share below 1"),
+        ("lora_modules", "(", "no regular expression"),
+    ],
+)
+def test_what_does_not_fit_is_refused(key: str, value: str, said: str) -> None:
+    with pytest.raises(SpareError, match=said.replace("?", r"\?").replace("(", r"\(")):
+        load_recipe("spare-2b", {key: value})
+
+
+def test_a_recipe_of_ones_own(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    text = (Path(__file__).parent.parent / "spare/finetune/recipes/demo.toml").read_text("utf-8")
+    path.write_text(text.replace("batch = 64", "batch = 8"), "utf-8")
+    assert (load_recipe(str(path)).batch, load_recipe(str(path)).name) == (8, "mine")
+    path.write_text("lr = 1e-3\n", "utf-8")
+    with pytest.raises(SpareError, match="does not say 'weights'"):
+        load_recipe(str(path))
+    with pytest.raises(SpareError, match=r"no recipe spare-2 \(did you mean spare-2b\?\)"):
+        load_recipe("spare-2")

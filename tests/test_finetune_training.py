@@ -1,0 +1,549 @@
+"""A training from its command to its checkpoint: the curve, kills, faults, what is written."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from training_data import QUICK, rows, write_data
+
+import spare
+from spare.demo.checkpoint import Family, build_checkpoint
+from spare.errors import SpareError
+from spare.finetune.checkpoints import is_whole, last_whole, mark_whole
+from spare.finetune.tuning import FineTuned
+from spare.harness.models.digests import digest_files
+from spare.harness.models.loading import find_checkpoint, read_lineage
+
+
+class World:
+    """A data set and a base, and trainings of it."""
+
+    def __init__(self, folder: Path, family: Family) -> None:
+        self.folder = folder
+        self.data = write_data(folder / "data", rows(pictures=10))
+        self.base = build_checkpoint(folder / "base", family)
+
+    def train(
+        self, name: str, recipe: str = "demo", told: Any = None, **settings: Any
+    ) -> FineTuned:
+        (found,) = spare.fine_tune(
+            recipe,
+            data=self.data,
+            out=self.folder / name,
+            model=str(self.base),
+            settings=QUICK | settings,
+            on_event=told.append if told is not None else lambda event: None,
+        )
+        return found
+
+    def weights(self, folder: Path) -> dict[str, Any]:
+        from safetensors.torch import load_file
+
+        found: dict[str, Any] = {}
+        for path in folder.glob("*.safetensors"):
+            found |= load_file(path)
+        return found
+
+
+def curve(folder: Path) -> list[tuple[int, float, float]]:
+    """(step, loss, learning rate) of every step."""
+    lines = (folder / "training" / "losses.jsonl").read_text("utf-8").splitlines()
+    return [(one["step"], one["loss"], one["lr"]) for one in map(json.loads, lines)]
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    return World(tmp_path_factory.mktemp("world"), "llava")
+
+
+@pytest.fixture(scope="module")
+def qwen(tmp_path_factory: pytest.TempPathFactory) -> World:
+    return World(tmp_path_factory.mktemp("world"), "qwen2_vl")
+
+
+@pytest.fixture(scope="module")
+def whole(world: World) -> FineTuned:
+    """A training without interruption, with dropout."""
+    return world.train("whole", dropout=0.1, max_steps=6)
+
+
+def _same(left: Mapping[str, Any], right: Mapping[str, Any]) -> bool:
+    return set(left) == set(right) and all(left[name].equal(right[name]) for name in left)
+
+
+def test_it_learns(world: World) -> None:
+    found = world.train("learns", max_steps=30, batch=8, lr=3e-3)
+    losses = [loss for _, loss, _ in curve(found.folder)]
+    assert len(losses) == 30
+    assert losses[-1] < losses[0] / 2
+
+
+def test_what_is_written(world: World, whole: FineTuned) -> None:
+    checkpoint = find_checkpoint(str(whole.folder))
+    base = find_checkpoint(str(world.base))
+    assert checkpoint.config == base.config
+    told = read_lineage(whole.folder)
+    assert told["base"] == {
+        "name": "base",
+        "weights": digest_files(base.weights),
+        "revision": "",
+    }
+    assert told["data"]["name"] == "data"
+    assert told["data"]["digest"]
+    assert told["data"]["card"]
+    assert (told["seed"], told["recipe"]["dropout"], told["recipe"]["batch"]) == (0, 0.1, 4)
+    assert {"revision", "spare-eval", "trl", "torch"} <= set(told["code"])
+    card = (whole.folder / "README.md").read_text("utf-8")
+    assert digest_files(base.weights) in card
+    assert whole.command in card
+    assert not list(whole.folder.glob("training/checkpoint-*"))
+    before, after = world.weights(world.base), world.weights(whole.folder)
+    assert set(before) == set(after)
+    assert not _same(before, after)
+    assert {name: value.dtype for name, value in before.items()} == {
+        name: value.dtype for name, value in after.items()
+    }
+
+
+def test_a_checkpoint_has_its_bases_precision_and_tied_weights(qwen: World, tmp_path: Path) -> None:
+    """As Qwen2-VL-2B is: bfloat16, one matrix for reading and writing words."""
+    import torch
+    from transformers import AutoModelForImageTextToText
+
+    network = AutoModelForImageTextToText.from_pretrained(qwen.base, dtype=torch.bfloat16)
+    shutil.copytree(qwen.base, tmp_path / "base")
+    network.config.tie_word_embeddings = True
+    network.config.text_config.tie_word_embeddings = True
+    network.lm_head.weight = network.get_input_embeddings().weight
+    network.save_pretrained(tmp_path / "base")
+    (found,) = spare.fine_tune(
+        "demo",
+        data=qwen.data,
+        out=tmp_path / "out",
+        model=str(tmp_path / "base"),
+        settings=QUICK,
+    )
+    before, after = qwen.weights(tmp_path / "base"), qwen.weights(found.folder)
+    assert "lm_head.weight" not in before
+    assert set(after) == set(before)
+    assert {value.dtype for value in after.values()} == {torch.bfloat16}
+    assert find_checkpoint(str(found.folder)).config["dtype"] == "bfloat16"
+    assert spare.load_model(str(found.folder)).identity["dtype"] == "bfloat16"
+
+
+def test_the_harness_evaluates_it_and_keeps_the_lineage(whole: FineTuned, tmp_path: Path) -> None:
+    from training_data import picture
+
+    (tmp_path / "0.png").write_bytes(picture(0))
+    line = {
+        "image": "0.png",
+        "question": "Where is the mug?",
+        "answer": "left",
+        "options": ["left", "right"],
+    }
+    (tmp_path / "task.jsonl").write_text(json.dumps(line) + "\n", "utf-8")
+    run = spare.evaluate(
+        str(whole.folder), f"custom:{tmp_path / 'task.jsonl'}", data=tmp_path, out=tmp_path / "run"
+    )
+    assert run.manifest["lineage"] == read_lineage(whole.folder)
+
+
+class Stopped(Exception):
+    """Stands for whatever ends a training."""
+
+
+@pytest.mark.parametrize(
+    ("family", "recipe"), [("llava", "demo"), ("qwen2_vl", "demo"), ("qwen2_vl", "spare-7b")]
+)
+def test_going_on_gives_the_curve_of_no_interruption(
+    world: World, qwen: World, family: str, recipe: str
+) -> None:
+    """Also of the order of the data and of dropout, which make every step's loss what it is."""
+    world = world if family == "llava" else qwen
+    settings = {"dropout": 0.1, "max_steps": 6, "precision": "float32"}
+    whole = world.train(f"{recipe} whole", recipe, **settings)
+
+    def stop(event: Any) -> None:
+        if getattr(event, "step", 0) == 3:
+            raise Stopped
+
+    out = world.folder / f"{recipe} stopped"
+    asked: dict[str, Any] = {
+        "data": world.data,
+        "out": out,
+        "model": str(world.base),
+        "settings": QUICK | settings,
+    }
+    with pytest.raises(Stopped):
+        spare.fine_tune(recipe, **asked, on_event=stop)
+    assert not (out / "lineage.json").exists()
+    assert [step for step, _, _ in curve(out)] == [1, 2, 3]
+    told: list[Any] = []
+    (found,) = spare.fine_tune(recipe, **asked, on_event=told.append)
+    assert "Going on from step 2." in told
+    assert len(curve(out)) == 6
+    assert curve(out) == curve(world.folder / f"{recipe} whole")
+    assert _same(world.weights(found.folder), world.weights(whole.folder))
+    # Dropout is at work: without it, the losses are others.
+    world.train(f"{recipe} dry", recipe, **settings | {"dropout": 0.0, "max_steps": 2})
+    assert curve(world.folder / f"{recipe} dry") != curve(out)[:2]
+
+
+def test_a_finished_training_is_not_begun_again(world: World, whole: FineTuned) -> None:
+    told: list[Any] = []
+    again = world.train("whole", dropout=0.1, max_steps=6, told=told)
+    assert told == [f"{whole.folder} is finished already."]
+    assert again == whole
+
+
+def test_another_training_needs_another_folder(world: World, whole: FineTuned) -> None:
+    with pytest.raises(SpareError, match="a training with another lr; choose another --out"):
+        world.train("whole", dropout=0.1, max_steps=6, lr=1e-4)
+    with pytest.raises(SpareError, match="is the base itself"):
+        spare.fine_tune("demo", data=world.data, out=world.base, model=str(world.base))
+    with pytest.raises(SpareError, match="holds something else"):
+        spare.fine_tune("demo", data=world.data, out=world.data, model=str(world.base))
+
+
+COMMAND = [sys.executable, "-m", "spare", "finetune"]
+
+
+def _command(world: World, out: Path, **settings: Any) -> list[str]:
+    words = ["--recipe", "demo", "--data", str(world.data), "--model", str(world.base)]
+    for key, value in (QUICK | settings).items():
+        words += ["--set", f"{key}={value}"]
+    return [*COMMAND, *words, "--out", str(out)]
+
+
+def test_killed_anywhere_the_same_command_goes_on(world: World, whole: FineTuned) -> None:
+    out = world.folder / "killed"
+    command = _command(world, out, dropout=0.1, max_steps=6)
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    until = time.monotonic() + 300
+    while not (out / "training" / "checkpoint-2" / "whole.json").exists():
+        assert process.poll() is None, "it ended before it was killed"
+        assert time.monotonic() < until
+        time.sleep(0.005)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (out / "lineage.json").exists()
+    # As a kill in the middle of writing would leave it.
+    torn = out / "training" / "checkpoint-5"
+    shutil.copytree(out / "training" / "checkpoint-2", torn)
+    with (torn / "model.safetensors").open("r+b") as file:
+        file.truncate(1000)
+    finished = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert finished.returncode == 0, finished.stderr
+    assert "Going on from step " in finished.stderr
+    assert "Going on from step 5" not in finished.stderr
+    assert f"spare eval --model {out}" in finished.stdout
+    assert curve(out) == curve(whole.folder)
+    assert _same(world.weights(out), world.weights(whole.folder))
+
+
+def test_ended_between_the_last_step_and_the_checkpoint(
+    world: World, whole: FineTuned, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All steps are done, nothing is written yet: no step is done again."""
+    from spare.finetune import outputs
+
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    out = world.folder / "unwritten"
+    with monkeypatch.context() as patch:
+        patch.setattr(outputs.shutil, "copyfile", full)
+        with pytest.raises(SpareError, match="The disk is full"):
+            world.train("unwritten", dropout=0.1, max_steps=6)
+    assert not (out / "lineage.json").exists()
+    told: list[Any] = []
+    found = world.train("unwritten", told=told, dropout=0.1, max_steps=6)
+    assert "Going on from step 6." in told
+    assert curve(out) == curve(whole.folder)
+    assert _same(world.weights(out), world.weights(whole.folder))
+    assert found.result["last_loss"] == whole.result["last_loss"]
+
+
+def test_a_checkpoint_counts_when_it_is_whole(tmp_path: Path) -> None:
+    for step in (2, 4, 10):
+        folder = tmp_path / f"checkpoint-{step}"
+        folder.mkdir()
+        (folder / "model.safetensors").write_bytes(b"x" * 100)
+        mark_whole(folder)
+    assert last_whole(tmp_path) == tmp_path / "checkpoint-10"
+    (tmp_path / "checkpoint-10" / "model.safetensors").write_bytes(b"x" * 99)
+    (tmp_path / "checkpoint-4" / "whole.json").unlink()
+    assert not is_whole(tmp_path / "checkpoint-10")
+    assert last_whole(tmp_path, remove=True) == tmp_path / "checkpoint-2"
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-2"]
+
+
+def test_a_loss_that_is_no_number_ends_it(world: World) -> None:
+    with pytest.raises(
+        SpareError, match=r"of step \d+ is (nan|inf).*The checkpoint of step \d+ is"
+    ):
+        world.train("nan", lr=1e20, max_steps=30, clip=1e9, save_steps=1)
+
+
+def test_what_befalls_a_training_is_a_sentence(tmp_path: Path) -> None:
+    """As the libraries word it."""
+    import torch
+    from safetensors import SafetensorError
+
+    from spare.finetune.training import sentences
+
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    faults: list[tuple[Exception, str]] = [
+        (torch.OutOfMemoryError("CUDA out of memory."), "Lower batch_tokens"),
+        (
+            RuntimeError(
+                "[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory"
+            ),
+            "Lower batch_tokens",
+        ),
+        (full, "The disk is full"),
+        (
+            SafetensorError("Error while serializing: I/O error: No space left on device"),
+            "disk is full",
+        ),
+        (RuntimeError("[enforce fail] . PytorchStreamWriter failed writing file"), "disk is full"),
+    ]
+    for fault, said in faults:
+        with pytest.raises(SpareError, match=said), sentences(tmp_path):
+            raise fault
+    bug = RuntimeError("shapes cannot be multiplied")
+    with pytest.raises(RuntimeError, match="multiplied"), sentences(tmp_path):
+        raise bug
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_a_full_disk_leaves_what_is_whole(world: World) -> None:
+    out = world.folder / "full"
+
+    def fill(event: Any) -> None:
+        if getattr(event, "step", 0) == 3:
+            # From here on, the curve's file takes nothing.
+            path = out / "training" / "losses.jsonl"
+            path.unlink()
+            path.symlink_to("/dev/full")
+
+    with pytest.raises(SpareError, match=r"The disk is full.*The checkpoint of step 2 is whole"):
+        spare.fine_tune(
+            "demo",
+            data=world.data,
+            out=out,
+            model=str(world.base),
+            settings=QUICK | {"max_steps": 6},
+            on_event=fill,
+        )
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_picture_that_goes_bad_meanwhile(tmp_path: Path, world: World, workers: int) -> None:
+    """Found whole before the first step, damaged when it was to be trained on."""
+    data = write_data(tmp_path / "data", pixels=False)
+
+    def harm(event: Any) -> None:
+        if isinstance(event, str) and "steps of" in event:
+            for path in (data / "pictures").iterdir():
+                path.write_bytes(path.read_bytes()[:50])
+
+    with pytest.raises(SpareError, match=r"^Picture \d.png is damaged .*No checkpoint"):
+        spare.fine_tune(
+            "demo",
+            data=data,
+            out=tmp_path / "out",
+            model=str(world.base),
+            pictures=data / "pictures",
+            settings=QUICK | {"workers": workers},
+            on_event=harm,
+        )
+
+
+def test_two_trainings_never_write_one_folder(world: World) -> None:
+    from spare.disk import locked
+
+    with locked(world.folder / "held"), pytest.raises(SpareError, match="Another process"):
+        world.train("held")
+
+
+def test_reports_that_are_not_to_be_had_are_refused(world: World) -> None:
+    with pytest.raises(SpareError, match="--report-to knows no telegraph"):
+        spare.fine_tune(
+            "demo",
+            data=world.data,
+            out=world.folder / "reports",
+            model=str(world.base),
+            settings=QUICK,
+            report_to="telegraph",
+        )
+
+
+def test_without_bitsandbytes_it_is_said(world: World) -> None:
+    import importlib.util
+
+    if importlib.util.find_spec("bitsandbytes"):
+        pytest.skip("bitsandbytes is installed")
+    with pytest.raises(SpareError, match="--set optimiser=adamw"):
+        world.train("eight", optimiser="adamw-8bit")
+
+
+def test_precision_and_dropout_are_told(world: World) -> None:
+    import torch
+
+    told: list[Any] = []
+    world.train("told", told=told, precision="bf16", dropout=0.1, warmup_steps=9, max_steps=1)
+    sentences = " ".join(one for one in told if isinstance(one, str))
+    if not torch.cuda.is_available():
+        assert "Computing in float32: there is no GPU." in sentences
+    assert "Dropout 0.1 is on the attention of 2 layers of the language tower" in sentences
+    assert "warm-up of 9 steps is longer than the training" in sentences
+
+
+@pytest.mark.parametrize("family", ["qwen2_vl", "qwen2_5_vl"])
+def test_neither_layout_nor_batches_change_the_loss(tmp_path: Path, family: Family) -> None:
+    """One step over all pairs: no order is left that they could differ in."""
+    world = World(tmp_path, family)
+    total = len(rows(pictures=10))
+    losses = {}
+    for layout in ("shared", "pairs"):
+        for tokens in (200, 500, 5000):
+            name = f"{layout}{tokens}"
+            found = world.train(name, layout=layout, batch=total, max_steps=2, batch_tokens=tokens)
+            losses[found.result["accumulation"], layout] = [
+                loss for _, loss, _ in curve(found.folder)
+            ]
+    assert len({batches for batches, _ in losses}) >= 3
+    first, *others = losses.values()
+    assert all(other == pytest.approx(first, rel=1e-4) for other in others)
+
+
+def test_a_model_that_no_mask_fits_gets_a_sequence_for_each_pair(
+    world: World, tmp_path: Path
+) -> None:
+    """A language tower that looks back 8 tokens: a mask of ours would let it see further."""
+    from transformers import LlavaConfig, LlavaForConditionalGeneration, MistralConfig
+
+    shutil.copytree(world.base, tmp_path / "base")
+    told = json.loads((world.base / "config.json").read_bytes())
+    text = {name: told["text_config"][name] for name in ("vocab_size", "hidden_size")}
+    settings = {name: told[name] for name in ("image_token_index", "image_seq_length")}
+    config = LlavaConfig(
+        text_config=MistralConfig(
+            **text,
+            intermediate_size=64,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            sliding_window=8,
+            initializer_range=0.1,
+        ),
+        vision_config=told["vision_config"],
+        vision_feature_layer=-1,
+        tie_word_embeddings=False,
+        **settings,
+    )
+    LlavaForConditionalGeneration(config).save_pretrained(tmp_path / "base")
+    events: list[Any] = []
+    (found,) = spare.fine_tune(
+        "demo",
+        data=world.data,
+        out=tmp_path / "out",
+        model=str(tmp_path / "base"),
+        settings=QUICK,
+        on_event=events.append,
+    )
+    assert any("Each pair gets a sequence of its own: for this model, " in str(e) for e in events)
+    assert any("layout pairs" in str(event) for event in events)
+    assert len(curve(found.folder)) == 4
+
+
+def test_seeds(world: World) -> None:
+    found = spare.fine_tune(
+        "demo",
+        data=world.data,
+        out=world.folder / "seeds",
+        model=str(world.base),
+        settings=QUICK | {"max_steps": 2},
+        seed=3,
+        seeds=2,
+    )
+    assert [one.folder.name for one in found] == ["seed-3", "seed-4"]
+    told = [read_lineage(one.folder) for one in found]
+    assert [one.pop("seed") for one in told] == [3, 4]
+    assert told[0] == told[1]  # the leaderboard makes one row of such
+    assert curve(found[0].folder) != curve(found[1].folder)
+
+
+def test_an_adapter_is_on_the_language_tower_alone_and_merges(qwen: World) -> None:
+    told: list[Any] = []
+    found = qwen.train(
+        "lora", "spare-7b", told, max_steps=4, precision="float32", lr=1e-2, max_pixels=12544
+    )
+    assert found.folder.name == "adapter"
+    names = list(qwen.weights(found.folder))
+    assert names
+    assert all("language_model" in name and "visual" not in name for name in names)
+    assert any("LoRA of rank 16 on model.language_model.layers.*" in str(one) for one in told)
+    assert "--max-pixels 12544" in found.command
+    merged = spare.merge(found.folder, out=qwen.folder / "merged")
+    card = (merged.folder / "README.md").read_text("utf-8")
+    assert "A LoRA adapter in the base's weights" in card
+    assert merged.command in card
+    assert merged.changed == 14  # seven projections in each of two layers
+    assert merged.distance < merged.tolerance
+    before, after = qwen.weights(qwen.base), qwen.weights(merged.folder)
+    differ = {name for name in before if not before[name].equal(after[name])}
+    assert len(differ) == 14
+    assert not any("visual" in name for name in differ)
+    assert read_lineage(merged.folder)["base"] == read_lineage(found.folder)["base"]
+    model = spare.load_model(str(merged.folder))
+    assert (
+        model.identity["chat template"]
+        == spare.load_model(str(qwen.base)).identity["chat template"]
+    )
+    with pytest.raises(SpareError, match="is not empty"):
+        spare.merge(found.folder, out=qwen.folder / "merged")
+    with pytest.raises(SpareError, match="is not the one that"):
+        spare.merge(found.folder, out=qwen.folder / "other", model=str(merged.folder))
+
+
+def test_an_adapter_that_changes_nothing_is_not_merged(qwen: World) -> None:
+    found = qwen.train("still", "spare-7b", max_steps=1, precision="float32", warmup_steps=1)
+    with pytest.raises(SpareError, match="changes no weight"):
+        spare.merge(found.folder, out=qwen.folder / "unchanged")
+    assert not (qwen.folder / "unchanged").exists()
+
+
+def test_modules_outside_the_language_tower_are_refused(qwen: World) -> None:
+    with pytest.raises(SpareError, match=r"outside the language tower, model\.visual"):
+        qwen.train("outside", "spare-7b", precision="float32", lora_modules=".*attn.*proj")
+    with pytest.raises(SpareError, match="matches no module"):
+        qwen.train("nothing", "spare-7b", precision="float32", lora_modules="transformer.h")
+
+
+@pytest.mark.slow
+def test_two_processes_give_the_loss_of_one(world: World) -> None:
+    alone, together = world.folder / "alone", world.folder / "together"
+    world.train("alone")
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu"]
+    launch += ["--num_processes", "2", "--main_process_port", "0", "-m"]
+    command = _command(world, together)[2:]
+    finished = subprocess.run([*launch, *command], capture_output=True, text=True, check=False)
+    assert finished.returncode == 0, finished.stderr
+    assert json.loads((together / "training" / "training.json").read_bytes())["devices"] == 2
+    for one, other in zip(curve(alone), curve(together), strict=True):
+        assert one == pytest.approx(other, rel=1e-4)
+    before, after = world.weights(alone), world.weights(together)
+    assert max((before[name] - after[name]).abs().max().item() for name in before) < 1e-3
