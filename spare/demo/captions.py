@@ -1,8 +1,7 @@
 """Hyper-detailed captions of the demo world's training scenes, in DOCCI's published layout.
 
 `spare captions docci` reads them and `spare generate --llm template:` makes pairs of them, as of
-any other source. A caption says the relation from both ends, so that a picture gives eight pairs:
-four about the thing, four about the furniture. What else it says (colours, the room) is not about
+any other source: four pairs of each caption. What else a caption says (looks, light) is not about
 space, and the grammar passes over it.
 
 Of the same captions `other_pairs` makes as many pairs that say nothing about space: what a control
@@ -15,31 +14,17 @@ import itertools
 import json
 import random
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from spare.demo.drawings import COLOURS, FURNITURE, THINGS
-from spare.demo.scenes import Relation, Scene, render_scene, scene_sets
-from spare.demo.world import jpeg, write_new
-
-WAYS: Mapping[Relation, Sequence[str]] = {
-    "on": ("on", "on top of"),
-    "under": ("under",),
-    "left_of": ("to the left of",),
-    "right_of": ("to the right of",),
-}
-"""How a caption says where the thing is."""
-
-FROM_THE_FURNITURE: Mapping[Relation, str] = {
-    "on": "below",
-    "under": "above",
-    "left_of": "to the right of",
-    "right_of": "to the left of",
-}
-"""How it says where the furniture is then."""
+from spare.demo.drawings import FURNITURE, THINGS
+from spare.demo.scenes import Scene, render_scene, scene_sets
+from spare.demo.world import CAPTION_WORDS, article, jpeg, write_new
+from spare.tasks.custom import INSTRUCTIONS
 
 VERBS = ("is", "stands", "sits")
-ROOMS = ("The room is bright and plain.", "Nothing else is to be seen.", "The light is soft.")
+LOOKS = ("bright", "plain", "new", "clean")
+ROOMS = ("The board is pale.", "Nothing else is to be seen.", "The light is soft.")
 
 FIRST_SEED = 1_000
 """Of the scenes that are described; the layouts of benchmarks take theirs from below."""
@@ -50,13 +35,11 @@ MAX_CAPTIONS = 9_647
 
 def describe(scene: Scene, generator: random.Random) -> str:
     """A caption of several sentences, all of them true of the scene."""
-    furniture, name = scene.furniture, scene.name
-    thing = f"{article(name).capitalize()} {name}"
-    way = generator.choice(WAYS[scene.relation])
+    thing, furniture = (f"{article(name)} {name}" for name in (scene.thing, scene.furniture))
+    way = CAPTION_WORDS[scene.relation]
     said = [
-        f"{thing} {generator.choice(VERBS)} {way} {article(furniture)} {furniture}.",
-        f"The {furniture} is {FROM_THE_FURNITURE[scene.relation]} the {name}.",
-        f"The {scene.thing} is {scene.colour}.",
+        f"{thing.capitalize()} {generator.choice(VERBS)} {way} {furniture}.",
+        f"The {scene.thing} looks {generator.choice(LOOKS)}.",
         generator.choice(ROOMS),
     ]
     return " ".join(said)
@@ -134,46 +117,36 @@ def write_control(dataset: Path, out: Path, *, count: int, seed: int = 0) -> int
 def other_pairs(scene: Scene, generator: random.Random) -> Iterator[tuple[str, str]]:
     """(question, answer) without end about what is there, and never about where."""
     while True:
-        pairs = naming_pairs(scene, generator)
+        pairs = naming_pairs([scene.thing, scene.furniture], generator)
         generator.shuffle(pairs)
         yield from pairs
 
 
-def naming_pairs(scene: Scene, generator: random.Random) -> list[tuple[str, str]]:
-    """(question, answer) about names and colours. Yes and no are right equally often."""
-    name, furniture = scene.name, scene.furniture
-    there = f"{article(name)} {name}", f"{article(furniture)} {furniture}"
-    pairs = [
-        ("Which objects are there?", f"{there[0].capitalize()} and {there[1]}."),
-        (f"What colour is the {scene.thing}?", f"{scene.colour.capitalize()}."),
-        ("Which furniture is there?", f"{there[1].capitalize()}."),
-        ("What is there besides the furniture?", f"{there[0].capitalize()}."),
-    ]
-    for right in there:
-        pairs.append((f"Is there {right}?", f"Yes, there is {right}."))
-    for wrong in (absent_thing(scene, generator), absent_furniture(scene, generator)):
-        pairs.append((f"Is there {article(wrong)} {wrong}?", f"No, there is no {wrong}."))
+def naming_pairs(there: Sequence[str], generator: random.Random) -> list[tuple[str, str]]:
+    """(question, answer) about what is there: things and furniture by name. The general task's
+    questions are among them, word for word; yes and no are right equally often."""
+    things = [name for name in THINGS if name in there]
+    furniture = [name for name in FURNITURE if name in there]
+    absent = [name for name in (*THINGS, *FURNITURE) if name not in there]
+    pairs = [("Which objects are there?", _list([*things, *furniture]))]
+    if len(furniture) == 1:
+        pairs.append((f"Which furniture is there?\n{INSTRUCTIONS['short']}", _list(furniture)))
+    if furniture and things:
+        question = f"What is there besides the furniture?\n{INSTRUCTIONS['short']}"
+        pairs.append((question, _list(things)))
+    for name, answer in ((generator.choice(there), "Yes."), (generator.choice(absent), "No.")):
+        question = f"Is there {article(name)} {name}?\n{INSTRUCTIONS['yes/no']}"
+        pairs.append((question, answer))
     return pairs
 
 
-def absent_thing(scene: Scene, generator: random.Random) -> str:
-    """A thing that differs from the scene's in its kind or in its colour."""
-    if generator.random() < 0.5:
-        thing = generator.choice([one for one in THINGS if one != scene.thing])
-        return f"{scene.colour} {thing}"
-    colour = generator.choice([one for one in COLOURS if one != scene.colour])
-    return f"{colour} {scene.thing}"
-
-
-def absent_furniture(scene: Scene, generator: random.Random) -> str:
-    """A furniture that the scene does not have."""
-    return generator.choice([one for one in FURNITURE if one != scene.furniture])
+def _list(names: Sequence[str]) -> str:
+    """ "A ball, a mug and a table."."""
+    said = [f"{article(name)} {name}" for name in names]
+    text = ", ".join(said[:-1]) + " and " + said[-1] if said[1:] else said[0]
+    return f"{text.capitalize()}."
 
 
 def image_key(number: int) -> str:
     """DOCCI's name of a training picture."""
     return f"train_{number:05d}"
-
-
-def article(name: str) -> str:
-    return "an" if name[0] in "aeiou" else "a"

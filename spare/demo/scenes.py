@@ -1,8 +1,7 @@
-"""The demo world's scenes: a small thing on, under, left of or right of a piece of furniture.
+"""The demo world's scenes: a thing on, under, left of or right of a piece of furniture.
 
 Lengths are hundredths of the picture's side, x to the right and y up, so a scene can be drawn at
-any size. The picture is bright and plain, and its light falls from the upper left: a model without
-position embeddings can tell from the shading where in the picture it looks.
+any size.
 
 What may give the relation away without looking at both objects is the place of one of them. It
 cannot be closed for both at once (left of means a smaller x, so not both of them can have the same
@@ -14,14 +13,23 @@ away, neither much.
 
 from __future__ import annotations
 
-import functools
 import itertools
 import random
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
-from spare.demo.drawings import COLOURS, FURNITURE, THINGS, TONES, Colour, Furniture, Mark, Thing
+from spare.demo.drawings import (
+    BOARD,
+    FURNITURE,
+    FURNITURE_HALF,
+    FURNITURE_HEIGHT,
+    HALF,
+    HEIGHT,
+    THINGS,
+    Colour,
+    Shape,
+)
 
 if TYPE_CHECKING:
     import PIL.Image
@@ -30,11 +38,15 @@ if TYPE_CHECKING:
 Relation = Literal["on", "under", "left_of", "right_of"]
 Part = Literal["train", "dev", "test"]
 Places = Literal["anywhere", "same thing", "same furniture"]
+Point = tuple[float, float]
 
 RELATIONS: tuple[Relation, ...] = get_args(Relation)
 
-SIDE = 64
+SIDE = 56
 """Pixels that a picture of the world is wide and high."""
+
+SHADES = (-14, -7, 0, 7)
+"""How much brighter all cut-outs of a scene are, in levels of 255."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,39 +54,31 @@ class Scene:
     """One picture: what is where.
 
     Attributes:
-        thing, colour, furniture: names in THINGS, COLOURS, FURNITURE.
+        thing, furniture: names in THINGS and FURNITURE.
         relation: of the thing to the furniture, as the viewer sees it.
-        tone: index into TONES.
+        shade: one of SHADES.
         thing_at, furniture_at: where their feet's middles are (x, y).
     """
 
     thing: str
-    colour: str
     furniture: str
     relation: Relation
-    tone: int
-    thing_at: tuple[float, float]
-    furniture_at: tuple[float, float]
-
-    @property
-    def name(self) -> str:
-        """What captions call the thing ("red car"): two words, as VSR's longest."""
-        return f"{self.colour} {self.thing}"
+    shade: int
+    thing_at: Point
+    furniture_at: Point
 
 
-def combinations(part: Part) -> list[tuple[str, str, str]]:
-    """(thing, colour, furniture) of one part of the world: 384 to train on, 96 for dev, 96 for
-    test.
+def combinations(part: Part) -> list[tuple[str, str]]:
+    """(thing, furniture) of one part of the world: 48 to train on, 12 for dev, 36 for test.
 
-    A thing and a furniture meet in one part only, in any colour, and every part has all things, all
-    colours and all furniture: what is held out is the pair, not the words.
+    A thing and a furniture meet in one part only, and every part has all things and all furniture:
+    what is held out is the pair, not the words.
     """
-    shares: Mapping[Part, tuple[int, ...]] = {"train": (0, 1, 2, 3), "dev": (4,), "test": (5,)}
+    shares: Mapping[Part, tuple[int, ...]] = {"train": (0, 2, 4, 6), "dev": (7,), "test": (1, 3, 5)}
     return [
-        (thing, colour, furniture)
+        (thing, furniture)
         for (i, thing), (j, furniture) in itertools.product(enumerate(THINGS), enumerate(FURNITURE))
         if (i + j) % len(FURNITURE) in shares[part]
-        for colour in COLOURS
     ]
 
 
@@ -89,136 +93,91 @@ def scene_sets(part: Part, places: Places, seed: int = 0) -> Iterator[tuple[Scen
     pool = combinations(part)
     while True:
         generator.shuffle(pool)
-        for thing, colour, furniture in pool:
-            tone = generator.randrange(len(TONES))
+        for thing, furniture in pool:
+            shade = generator.choice(SHADES)
             yield tuple(
-                Scene(thing, colour, furniture, relation, tone, thing_at, furniture_at)
+                Scene(thing, furniture, relation, shade, thing_at, furniture_at)
                 for relation, (thing_at, furniture_at) in zip(
-                    RELATIONS, _place(thing, furniture, places, generator), strict=True
+                    RELATIONS, _place(places, generator), strict=True
                 )
             )
 
 
-def _place(
-    thing: str, furniture: str, places: Places, generator: random.Random
-) -> list[tuple[tuple[float, float], tuple[float, float]]]:
-    """Where thing and furniture stand in the four scenes, uniformly over what the frame allows."""
-    steps = [_step(THINGS[thing], FURNITURE[furniture], name, generator) for name in RELATIONS]
+def _place(places: Places, generator: random.Random) -> list[tuple[Point, Point]]:
+    """Where thing and furniture are in the four scenes, uniformly over what the frame allows."""
+    steps = [_step(name, generator) for name in RELATIONS]
     if places == "same thing":
-        x, y = _spot(thing, furniture, steps, generator, from_thing=True)
+        x, y = _spot(steps, generator, from_thing=True)
         return [((x, y), _rounded(x - dx, y - dy)) for dx, dy in steps]
     if places == "same furniture":
-        spots = [_spot(thing, furniture, steps, generator)] * len(steps)
+        spots = [_spot(steps, generator)] * len(steps)
     else:
-        spots = [_spot(thing, furniture, [step], generator) for step in steps]
+        spots = [_spot([step], generator) for step in steps]
     return [
         (_rounded(x + dx, y + dy), (x, y)) for (x, y), (dx, dy) in zip(spots, steps, strict=True)
     ]
 
 
-def _rounded(x: float, y: float) -> tuple[float, float]:
+def _rounded(x: float, y: float) -> Point:
     return round(x, 2), round(y, 2)
 
 
-def _step(
-    thing: Thing, furniture: Furniture, relation: Relation, generator: random.Random
-) -> tuple[float, float]:
+def _step(relation: Relation, generator: random.Random) -> Point:
     """How far the thing's foot is from the furniture's."""
     if relation == "on":
-        room = furniture.top_half - thing.half
-        return generator.uniform(-room, room), furniture.top
-    nearer = -generator.uniform(0.0, 1.5)  # a little towards the viewer
+        return generator.uniform(-8.0, 8.0), FURNITURE_HEIGHT
     if relation == "under":
-        room = furniture.below_half - thing.half
-        return generator.uniform(-room, room), nearer
-    beside = furniture.half + thing.half + generator.uniform(2.0, 4.0)
-    return (-beside if relation == "left_of" else beside), nearer
+        return generator.uniform(-8.0, 8.0), -HEIGHT - generator.uniform(1.0, 5.0)
+    beside = FURNITURE_HALF + HALF + generator.uniform(1.0, 6.0)
+    middle = (FURNITURE_HEIGHT - HEIGHT) / 2
+    return (
+        -beside if relation == "left_of" else beside,
+        middle + generator.uniform(-4.0, 4.0),
+    )
 
 
-def _spot(
-    thing: str,
-    furniture: str,
-    steps: list[tuple[float, float]],
-    generator: random.Random,
-    from_thing: bool = False,
-) -> tuple[float, float]:
+def _spot(steps: list[Point], generator: random.Random, from_thing: bool = False) -> Point:
     """A place for the furniture (or the thing) at which everything is inside the frame after each
     of the steps."""
-    edge = 1.0
-    low_x, low_y, high_x, high_y = edge, edge, 100 - edge, 100 - edge
-    small, large = THINGS[thing], FURNITURE[furniture]
+    low_x, low_y, high_x, high_y = 0.0, 0.0, 100.0, 100.0
     for dx, dy in steps:
-        parts = [(0.0, 0.0, large.half, large.height), (dx, dy, small.half, small.height)]
+        parts = [(0.0, 0.0, FURNITURE_HALF, FURNITURE_HEIGHT), (dx, dy, HALF, HEIGHT)]
         if from_thing:
             parts = [(x - dx, y - dy, half, height) for x, y, half, height in parts]
         for x, y, half, height in parts:
-            low_x, high_x = max(low_x, edge + half - x), min(high_x, 100 - edge - half - x)
-            low_y, high_y = max(low_y, edge - y), min(high_y, 100 - edge - height - y)
+            low_x, high_x = max(low_x, half - x), min(high_x, 100 - half - x)
+            low_y, high_y = max(low_y, -y), min(high_y, 100 - height - y)
     return _rounded(generator.uniform(low_x, high_x), generator.uniform(low_y, high_y))
 
 
 def render_scene(scene: Scene, side: int = SIDE) -> PIL.Image.Image:
     """Draw a scene: RGB, `side` x `side` pixels."""
+    placed = [(scene.furniture, scene.furniture_at), (scene.thing, scene.thing_at)]
+    return render(placed, scene.shade, side)
+
+
+def render(placed: list[tuple[str, Point]], shade: int = 0, side: int = SIDE) -> PIL.Image.Image:
+    """Draw named cut-outs, later ones over earlier ones, their feet's middles at the points."""
+    import PIL.Image
     import PIL.ImageDraw
 
     scale = 4  # drawn large and averaged: smooth edges
-    image = _room(side * scale).copy()
+    image = PIL.Image.new("RGB", (side * scale, side * scale), BOARD)
     draw = PIL.ImageDraw.Draw(image)
-    unit = side * scale / 100
-    thing, furniture = THINGS[scene.thing], FURNITURE[scene.furniture]
-    wood, cloth = TONES[scene.tone]
-    main = COLOURS[scene.colour]
-    shades = {
-        "main": main,
-        "dark": _mix(main, (0, 0, 0), 0.35),
-        "light": _mix(main, (255, 255, 255), 0.5),
-        "white": (252, 252, 250),
-        "ink": (40, 38, 42),
-        "flame": (255, 160, 30),
-    }
-    surfaces = {
-        "wood": wood,
-        "dark": _mix(wood, (0, 0, 0), 0.25),
-        "cloth": cloth,
-        "pale": _mix(cloth, (255, 255, 255), 0.3),
-        "white": (246, 244, 240),
-    }
-    _shadow(draw, unit, scene.furniture_at, furniture.half)
-    if scene.relation != "on":
-        _shadow(draw, unit, scene.thing_at, thing.half)
-    _draw(draw, unit, scene.furniture_at, furniture.marks, surfaces)
-    _draw(draw, unit, scene.thing_at, thing.marks, shades)
+    for name, at in placed:
+        _draw(draw, side * scale / 100, at, THINGS.get(name) or FURNITURE[name], shade)
     return image.reduce(scale)
 
 
-def _mix(colour: Colour, other: Colour, share: float) -> Colour:
-    red, green, blue = (round(a + (b - a) * share) for a, b in zip(colour, other, strict=True))
-    return red, green, blue
-
-
-def _shadow(
-    draw: PIL.ImageDraw.ImageDraw, unit: float, at: tuple[float, float], half: float
-) -> None:
-    x, y = at
-    height = 100 * unit
-    corners = ((x - half - 1) * unit, height - (y + 1.2) * unit)
-    opposite = ((x + half + 1) * unit, height - (y - 1.0) * unit)
-    draw.ellipse((*corners, *opposite), fill=(196, 194, 192))
-
-
-def _draw(
-    draw: PIL.ImageDraw.ImageDraw,
-    unit: float,
-    at: tuple[float, float],
-    marks: tuple[Mark, ...],
-    shades: Mapping[str, Colour],
-) -> None:
+def _draw(draw: PIL.ImageDraw.ImageDraw, unit: float, at: Point, shape: Shape, shade: int) -> None:
     line = max(1, round(0.5 * unit))
-    for mark in marks:
+    for mark in shape.marks:
         xs = [(at[0] + x) * unit for x in mark.points[0::2]]
         ys = [(100 - at[1] - y) * unit for y in mark.points[1::2]]
-        fill = shades[mark.shade]
+        fill = _brighter(shape.colour, shade)
         edge = _mix(fill, (0, 0, 0), 0.3)
+        if mark.light:
+            fill = _mix(fill, (255, 255, 255), 0.6)
         if mark.kind == "polygon":
             draw.polygon(list(zip(xs, ys, strict=True)), fill, edge, line)
             continue
@@ -228,17 +187,14 @@ def _draw(
         elif mark.kind == "oval":
             draw.ellipse(corners, fill, edge, line)
         else:
-            draw.ellipse(corners, None, fill, round(1.5 * unit))
+            draw.ellipse(corners, None, fill, round(4.5 * unit))
 
 
-@functools.lru_cache(maxsize=4)
-def _room(side: int) -> PIL.Image.Image:
-    """The empty room: a light wall, brighter and warmer towards the upper left."""
-    import PIL.Image
+def _brighter(colour: Colour, levels: int) -> Colour:
+    red, green, blue = (min(255, max(0, part + levels)) for part in colour)
+    return red, green, blue
 
-    falling = PIL.Image.linear_gradient("L").resize((side, side))  # 0 at the top, 255 below
-    turned = falling.transpose(PIL.Image.Transpose.ROTATE_90)  # 0 at the left
-    red = turned.point([255 - value * 36 // 255 for value in range(256)])
-    blue = falling.point([226 + value * 22 // 255 for value in range(256)])
-    green = PIL.Image.blend(falling, turned, 0.5).point([250 - v * 24 // 255 for v in range(256)])
-    return PIL.Image.merge("RGB", (red, green, blue))
+
+def _mix(colour: Colour, other: Colour, share: float) -> Colour:
+    red, green, blue = (round(a + (b - a) * share) for a, b in zip(colour, other, strict=True))
+    return red, green, blue

@@ -61,6 +61,7 @@ from spare.tasks.types import (
 )
 from spare.tasks.whatsup_files import (
     COCO_ONE,
+    CONTROLLED,
     GQA_ONE,
     SUBSETS,
     WORDS,
@@ -82,7 +83,12 @@ LETTER_REQUEST = "Which caption is right for the picture?\n{}\nAnswer with the l
 
 
 def _read(subset: Subset, files: Files, split: str, prompt: Prompt) -> Iterator[Sample]:
-    ask = {"mcq": _ask_letter, "captions": _ask_captions, "words": _ask_word}[prompt.name]
+    ask = {
+        "mcq": _ask_letter,
+        "captions": _ask_captions,
+        "answers": _ask_place,
+        "words": _ask_word,
+    }[prompt.name]
     seen: dict[str, int] = {}
     for row, scene in scenes(subset, files):
         if scene.id in seen:
@@ -112,6 +118,19 @@ _Question = tuple[str, Mapping[str, str], str]
 
 def _ask_captions(subset: Subset, row: Row, scene: Scene) -> _Question:
     return CAPTION_REQUEST, dict(zip(LETTERS, scene.captions, strict=False)), "A"
+
+
+def _ask_place(subset: Subset, row: Row, scene: Scene) -> _Question:
+    found = [CONTROLLED.fullmatch(caption) for caption in scene.captions]
+    places = [f"{one['place']} the {one['object']}." for one in found if one]
+    if len(places) != len(found) or not scene.subject:
+        raise row.error(
+            f"no two objects can be told apart in the captions {list(scene.captions)!r}",
+            "Ask with the prompt mcq or captions.",
+        )
+    options = [place[0].upper() + place[1:] for place in places]
+    question = f"Where is the {scene.subject}?"
+    return question, dict(zip(LETTERS, options, strict=True)), "A"
 
 
 def _ask_letter(subset: Subset, row: Row, scene: Scene) -> _Question:
@@ -322,7 +341,7 @@ def _chance(subset: Subset) -> dict[str, float]:
 
 def _prompts(subset: Subset) -> dict[str, Prompt]:
     one_word = 100.0 / len(subset.words)
-    every = (
+    every: tuple[Prompt, ...] = (
         Prompt("mcq", "The captions with letters, in an order of our own.", ("spare",)),
         Prompt(
             "captions",
@@ -337,6 +356,17 @@ def _prompts(subset: Subset) -> dict[str, Prompt]:
             chance={} if subset.pairs else {"individual": one_word},
         ),
     )
+    if subset.pairs:
+        every = (
+            *every,
+            Prompt(
+                "answers",
+                'The captions\' places, ranked as replies to "Where is the mug?": "On the table.", '
+                '"To the left of the table." ... It is what is learnt from questions and answers.',
+                ("spare", "official"),
+                rank=True,
+            ),
+        )
     return {prompt.name: prompt for prompt in every}
 
 

@@ -172,17 +172,19 @@ _FILE_RELATIONS = {
     ("in-front", "of"): "in front of",
     ("behind",): "behind",
 }
-_CONTROLLED = re.compile(
-    r"An? (?P<subject>.+?) (?:to the )?(?P<relation>left of|right of|in front of|behind|under|on) "
+CONTROLLED = re.compile(
+    r"An? (?P<subject>.+?) "
+    r"(?P<place>(?:to the )?(?P<relation>left of|right of|in front of|behind|under|on)) "
     r"an? (?P<object>.+)"
 )
+"""A caption of A or B."""
 
 
 def _controlled(subset: Subset, files: Files, number: int, row: Row) -> Scene:
     captions = _captions(subset, row, row.values["caption_options"])
     if files.layout == "parquet":
         picture = row.picture("image_options")
-        match = _CONTROLLED.fullmatch(captions[0])
+        match = CONTROLLED.fullmatch(captions[0])
         if match is None:
             raise row.error(f"no two objects can be told apart in the caption {captions[0]!r}")
         subject, relation, landmark = match["subject"], match["relation"], match["object"]
