@@ -15,7 +15,7 @@ from bench_memory import peak
 import spare
 from spare.demo.world import write_world
 
-RUNS, SETS = 20, 96
+RUNS, SETS = 20, 36
 
 
 def main() -> None:

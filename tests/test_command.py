@@ -149,7 +149,7 @@ def test_killed_at_random_moments_the_command_goes_on(
 def test_stopped_it_says_so_and_goes_on(tmp_path: Path, stop: signal.Signals, code: int) -> None:
     """By Ctrl-C, or by a cluster whose time is up."""
     data, out = tmp_path / "data", tmp_path / "run"
-    write_world(data, sets=48)
+    write_world(data, sets=36)
     checkpoint = build_checkpoint(tmp_path / "checkpoint", "llava", hidden=64, layers=1, side=28)
     arguments = ["--model", str(checkpoint), "--data", str(data), "--out", str(out)]
     process = subprocess.Popen(

@@ -1,62 +1,250 @@
-"""The main job from nothing, offline: render a world, build a tiny checkpoint, score it."""
+"""The whole story from nothing, offline: a model that does not know where things are learns it.
+
+    out/data/        rendered scenes in the layouts of What's Up and VSR, and objects.jsonl
+    out/docci/       training scenes with captions in DOCCI's layout
+    out/dataset/     question-answer pairs that the pipeline made of them; `control/` is as many
+                     about names
+    out/arms/        checkpoints of the seeds and of the control, with logs
+    out/runs/        all evaluations; `site/` shows them
+
+Every part goes on where it was stopped, so the same call does.
+"""
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable
+import itertools
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
-from spare.demo.checkpoint import build_checkpoint
-from spare.demo.world import sentences, write_world
+from spare.demo.base import BASE
+from spare.demo.captions import training_scenes, write_captions, write_control
+from spare.demo.scenes import Places, scene_sets
+from spare.demo.shortcuts import place_alone
+from spare.demo.world import MAX_SETS, write_objects, write_world
 from spare.errors import SpareError
+from spare.generation.captions import captions
+from spare.generation.pipeline import generate
+from spare.generation.publish import publish
 from spare.harness.asking import Event
+from spare.harness.comparison import Comparison, compare
 from spare.harness.evaluate import evaluate
-from spare.harness.run import Run
+from spare.harness.run import Run, load_run
 from spare.harness.validate import validate
+from spare.leaderboards.site import report
 from spare.tasks import SUITES
+
+CAPTIONS = 4_800
+SEEDS = 3
+CONTROL = "control"
+SPATIAL, GENERAL = "whatsup_a", "custom:objects"
+PROMPT = f"{SPATIAL}=answers"
+
+MOST_BEFORE, LEAST_AFTER = 35.0, 80.0
+"""What is promised of the four-way task, in per cent: before (and of the control), and after."""
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """What the demo came to.
+
+    Attributes:
+        pairs: of the data set.
+        base: the run of the base; seeds: of the checkpoints trained on spatial pairs; control: of
+            the one trained on pairs about names.
+        comparisons: of each seed, then of the control, with the base.
+        shortcuts: layout -> accuracy in per cent of the best guess from the thing's place alone,
+            and from the furniture's.
+        site: its first page.
+    """
+
+    pairs: int
+    base: Run
+    seeds: Sequence[Run]
+    control: Run
+    comparisons: Sequence[Comparison]
+    shortcuts: Mapping[str, tuple[float, float]]
+    site: Path
+
+    @property
+    def spatial(self) -> list[float]:
+        """Four-way accuracy in per cent of the base, of each seed, and of the control."""
+        return [_accuracy(run, SPATIAL) for run in (self.base, *self.seeds, self.control)]
+
+    @property
+    def general(self) -> list[float]:
+        """The same of the general task."""
+        return [_accuracy(run, GENERAL) for run in (self.base, *self.seeds, self.control)]
+
+    def missed(self) -> list[str]:
+        """A sentence about every promise of the demo that was not kept."""
+        before, *after, control = self.spatial
+        found = []
+        if before > MOST_BEFORE:
+            found.append(f"The base knows where things are already: {before:.1f} %.")
+        for number, reached in enumerate(after):
+            if reached < LEAST_AFTER:
+                found.append(f"Seed {number} reached {reached:.1f} %, not {LEAST_AFTER:.0f}.")
+        if control > MOST_BEFORE:
+            found.append(f"The control is not near chance: {control:.1f} %.")
+        for number, one in enumerate(self.comparisons[: len(after)]):
+            for change in one.tasks:
+                lower = change.difference.value < 0 and change.p < one.alpha
+                if change.score.task == GENERAL and lower:
+                    found.append(
+                        f"Seed {number} is significantly lower in the general task: "
+                        f"{change.difference.value:+.1f} points."
+                    )
+        return found
+
+
+def _accuracy(run: Run, task: str) -> float:
+    score = next(score for score in run.scores if score.task == task)
+    return float(score.metrics[score.headline]["value"])
 
 
 def demo(
-    out: str | Path, *, on_event: Callable[[Event], None] = lambda event: None
-) -> tuple[Run, Run]:
-    """Render scenes in the published layouts of What's Up and VSR, build a tiny checkpoint, and
-    score it beside a guesser.
+    out: str | Path,
+    *,
+    count: int = CAPTIONS,
+    sets: int = MAX_SETS,
+    seeds: int = SEEDS,
+    settings: Mapping[str, str] | None = None,
+    on_event: Callable[[Event], None] = lambda event: None,
+) -> Story:
+    """Tell the whole story in `out`, or go on with it.
 
-    What's Up is asked by ranking captions, VSR by writing True or False: both ways of asking.
+    Args:
+        count: captions to train on. sets: scenes of each layout to test on, by four.
+        seeds: of the training on spatial pairs; the control has one.
+        settings: values of the recipe `demo` to set otherwise.
 
-    Everything lands under `out`: `data/`, `checkpoint/`, `checkpoint-run/` and `random-run/`.
-    What is there already is used again.
-
-    Returns:
-        The runs of the checkpoint and of the guesser. The checkpoint's weights are random, so it
-        ranks at chance and writes noise; the path that its scores came along is the point.
+    Raises:
+        SpareError: a part cannot be done; what is whole stays.
     """
     out = Path(out)
-    data, checkpoint = out / "data", out / "checkpoint"
+    objects = _world(out / "data", sets, on_event)
+    on_event("What the base knows ...")
+    tasks = [*SUITES["demo"], f"custom:{objects}"]
+    base = evaluate(
+        str(BASE),
+        tasks,
+        data=out / "data",
+        out=out / "runs" / "base",
+        prompt={SPATIAL: "answers"},
+        on_event=on_event,
+    )
+    pairs = _pairs(out, count, on_event)
+    names = [*(f"seed-{seed}" for seed in range(seeds)), CONTROL]
+    on_event(f"Training {', '.join(names)} ({_side_by_side(names)} at a time) ...")
+    _arms(out, names, tasks, settings or {}, on_event)
+    runs = [load_run(out / "runs" / name) for name in names]
+    report([base.path, *(run.path for run in runs)], out=out / "site", base=base.path)
+    return Story(
+        pairs,
+        base,
+        runs[:-1],
+        runs[-1],
+        [compare(base, run) for run in runs],
+        _shortcuts(count, sets),
+        out / "site" / "index.html",
+    )
+
+
+def _world(data: Path, sets: int, on_event: Callable[[Event], None]) -> Path:
+    """Render the test scenes; returns the file of the general task."""
     on_event(f"Rendering scenes into {data} ...")
-    write_world(data)
+    write_world(data, sets=sets)
     for name in SUITES["demo"]:
-        report = validate(name, data)
-        if not report.ok:
-            failed = next(check for check in report.checks if check.outcome == "failed")
+        checked = validate(name, data)
+        if not checked.ok:
+            failed = next(check for check in checked.checks if check.outcome == "failed")
             raise SpareError(
                 f"The demo's {name} is damaged ({failed.detail}); delete {data} and start again."
             )
-    if not checkpoint.is_dir():
-        on_event(f"Building a tiny checkpoint in {checkpoint} ...")
-        unfinished = out / "checkpoint.part"
-        shutil.rmtree(unfinished, ignore_errors=True)
-        build_checkpoint(unfinished, "llava", sentences=sentences(data))
-        unfinished.rename(checkpoint)
-    runs = [
-        evaluate(
-            model,
-            list(SUITES["demo"]),
-            data=data,
-            out=out / name,
-            prompt={"whatsup_a": "captions"},
-            on_event=on_event,
+    return write_objects(data, sets=sets)
+
+
+def _pairs(out: Path, count: int, on_event: Callable[[Event], None]) -> int:
+    """Captions of training scenes, and pairs made of them; returns their number."""
+    on_event(f"Describing {count:,} training scenes and asking about them ...")
+    write_captions(out / "docci", count=count)
+    captions("docci", data=out / "docci", out=out / "captions")
+    # What looks like a picture of the test scenes is left out.
+    generate(out / "captions", out=out / "qa", benchmarks=str(out / "data"))
+    publish(out / "qa", out=out / "dataset")
+    return write_control(out / "dataset", out / CONTROL, count=count)
+
+
+def _side_by_side(names: Sequence[str]) -> int:
+    return min(len(names), os.cpu_count() or 1)
+
+
+def _arms(
+    out: Path,
+    names: Sequence[str],
+    tasks: Sequence[str],
+    settings: Mapping[str, str],
+    on_event: Callable[[Event], None],
+) -> None:
+    """Train and evaluate all arms, as many at a time as there are cores, by the commands that a
+    user would type."""
+    (out / "arms").mkdir(parents=True, exist_ok=True)
+
+    def arm(name: str) -> None:
+        checkpoint, data = out / "arms" / name, out / "data"
+        pairs = out / (CONTROL if name == CONTROL else "dataset")
+        train = ["finetune", "--recipe", "demo", "--model", BASE, "--data", pairs]
+        train += ["--general", out / CONTROL, "--pictures", out / "docci", "--out", checkpoint]
+        train += ["--seed", "0" if name == CONTROL else name.removeprefix("seed-")]
+        train += [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
+        ask = ["eval", "--model", checkpoint, "--tasks", ",".join(tasks), "--prompt", PROMPT]
+        ask += ["--data", data, "--out", out / "runs" / name]
+        for command in (train, ask):
+            _spare([str(part) for part in command], out / "arms" / f"{name}.log")
+        on_event(f"{name} is trained and evaluated.")
+
+    with ThreadPoolExecutor(_side_by_side(names)) as pool:
+        for _ in pool.map(arm, names):
+            pass
+
+
+def _spare(arguments: Sequence[str], log: Path) -> None:
+    """Run a command of ours on one thread. Raises SpareError with its last line if it fails."""
+    with log.open("a", encoding="utf-8") as file:
+        file.write(f"$ spare {' '.join(arguments)}\n")
+        file.flush()
+        done = subprocess.run(  # noqa: S603 (our own command)
+            [sys.executable, "-m", "spare", *arguments],
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            check=False,
         )
-        for model, name in ((str(checkpoint), "checkpoint-run"), ("random", "random-run"))
-    ]
-    return runs[0], runs[1]
+    if done.returncode:
+        last = (log.read_text("utf-8").strip().splitlines() or [""])[-1]
+        raise SpareError(f"`spare {arguments[0]}` failed: {last} ({log} has all of it.)")
+
+
+def _shortcuts(count: int, sets: int) -> dict[str, tuple[float, float]]:
+    """What the place of one object alone gives away of the test scenes, learnt from the training
+    scenes."""
+    layouts: Mapping[str, Places] = {
+        "What's Up": "same thing",
+        "VSR": "same furniture",
+        "like training": "anywhere",
+    }
+    found = {}
+    for name, places in layouts.items():
+        # More scenes than are asked about: it is the layout that is measured.
+        fours = itertools.islice(scene_sets("test", places), max(sets, 500))
+        asked = list(itertools.chain.from_iterable(fours))
+        found[name] = (
+            place_alone(training_scenes(count), asked, "thing"),
+            place_alone(training_scenes(count), asked, "furniture"),
+        )
+    return found
