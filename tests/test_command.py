@@ -13,12 +13,16 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet
 import pytest
 
 import spare
 from spare.cli import main
+from spare.cli.demo import tell
 from spare.demo.checkpoint import build_checkpoint
+from spare.demo.run import Story, demo
 from spare.demo.world import render_standins, sentences, write_world
+from spare.errors import SpareError
 from spare.harness.run import read_log
 
 TASKS = "whatsup_a,vsr_zeroshot"
@@ -223,11 +227,40 @@ def test_the_whole_of_vsr_zeroshot_runs(tmp_path: Path) -> None:
     assert len(relations) == 53
 
 
+@pytest.mark.slow
 def test_demo(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    assert main(["demo", "--out", str(tmp_path / "demo")]) == 0
+    """The whole story with two steps of training, so it says that nothing was learnt."""
+    few = {"max_steps": "2", "batch": "16"}
+
+    def told() -> Story:
+        return demo(tmp_path, count=64, sets=4, seeds=2, settings=few)
+
+    story = told()
+    assert [run.path.name for run in story.seeds] == ["seed-0", "seed-1"]
+    assert [score.task for score in story.base.scores] == [
+        *("whatsup_a", "vsr_zeroshot", "custom:objects")
+    ]
+    assert story.base.scores[0].prompt == "answers"
+    assert len(story.spatial) == len(story.general) == 4
+    assert story.shortcuts["What's Up"][0] == story.shortcuts["VSR"][1] == 25.0
+    assert story.site.is_file()
+    assert tell(story) == 1
     printed, progress = capfd.readouterr()
     assert "it/s" not in progress  # a bar of transformers' own
-    assert "whatsup_a v1 (json)" in printed
-    assert "left of" in printed
-    scored = spare.load_run(tmp_path / "demo" / "checkpoint-run")
-    assert [score.task for score in scored.scores] == ["whatsup_a", "vsr_zeroshot"]
+    for said in ("seed 1", "control", "Seed 0 reached", "not 80"):
+        assert said in printed
+    # The control's pairs are as many, about the same pictures.
+    trained = [
+        pyarrow.parquet.read_table(tmp_path / name / "data") for name in ("dataset", "control")
+    ]
+    assert len(trained[0]) == len(trained[1]) == story.pairs
+    # Once more, nothing is done again.
+    weights = tmp_path / "arms" / "seed-0" / "model.safetensors"
+    written = weights.stat().st_mtime_ns
+    assert told().spatial == story.spatial
+    assert weights.stat().st_mtime_ns == written
+
+
+def test_the_demo_says_what_went_wrong_in_an_arm(tmp_path: Path) -> None:
+    with pytest.raises(SpareError, match=r"`spare finetune` failed: .*steps_max.*\.log has all"):
+        demo(tmp_path, count=32, sets=2, seeds=1, settings={"steps_max": "2"})

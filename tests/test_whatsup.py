@@ -7,6 +7,7 @@ Examples of judging: amitakamath/whatsup_vlms (`dataset_zoo/aro_datasets.py`), s
 import io
 import json
 import math
+import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -22,10 +23,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spare.errors import DataError
+from spare.generation.templates import ask
 from spare.images import Picture, open_picture
 from spare.relations import RELATION_CLASS
 from spare.tasks import whatsup
 from spare.tasks.types import Judged, Likelihood, Reply, Sample, Task, Verdict
+from spare.tasks.whatsup_files import CONTROLLED
 
 A, B, COCO_ONE, COCO_TWO, GQA_ONE, GQA_TWO = whatsup.TASKS
 
@@ -313,6 +316,48 @@ def test_a_caption_without_objects_has_no_word_question(tmp_path: Path) -> None:
     assert sample.tags == {"relation": "left of", "class": "projective"}
     with pytest.raises(DataError, match=r"row 1: no object .* prompt mcq or captions"):
         list(GQA_TWO.samples(tmp_path, prompt="words"))
+
+
+@pytest.mark.parametrize(
+    ("caption", "question", "answer"),
+    [
+        ("A beer bottle to the left of a chair", "beer bottle", "To the left of the chair."),
+        ("A sunglasses on a armchair", "sunglasses", "On the armchair."),
+        ("A mug under a table", "mug", "Under the table."),
+    ],
+)
+def test_places_are_ranked_as_answers(
+    tmp_path: Path, caption: str, question: str, answer: str
+) -> None:
+    subject, way, anchor = re.fullmatch(  # type: ignore[union-attr]
+        r"A (.+) (on|under|to the left of) a (.+)", caption
+    ).groups()
+    others = [one for one in ("on", "under", "to the left of", "to the right of") if one != way]
+    captions = [caption, *(f"A {subject} {one} a {anchor}" for one in others)]
+    relation = way.removeprefix("to the ").replace(" ", "_")
+    name = f"{subject.replace(' ', '-')}_{relation}_{anchor}.jpeg"
+    folder = tmp_path / "whatsup" / "controlled_images"
+    folder.mkdir(parents=True)
+    PIL.Image.new("RGB", (8, 8)).save(folder / name)
+    row = {"image_path": f"data/controlled_images/{name}", "caption_options": captions}
+    (folder.parent / "controlled_images_dataset.json").write_text(json.dumps([row]))
+    (sample,) = A.samples(tmp_path, prompt="answers")
+    assert sample.parts[1] == f"Where is the {question}?"
+    assert sample.rank
+    assert sample.options[sample.target] == answer
+    assert list(sample.options.values())[1:] == [
+        f"{one[0].upper()}{one[1:]} the {anchor}." for one in others
+    ]
+
+
+def test_answers_say_places_as_templates_do() -> None:
+    """What is learnt from pairs by template is what is ranked."""
+    for way in ("on", "under", "to the left of", "to the right of"):
+        match = CONTROLLED.fullmatch(f"A mug {way} a table")
+        assert match
+        (asked,) = [one for one in ask(f"A mug is {way} a table.") if one[0].startswith("Where")]
+        place = f"{match['place']} the {match['object']}."
+        assert asked[:2] == ("Where is the mug?", place[0].upper() + place[1:])
 
 
 def test_captions_are_ranked_in_file_order(tmp_path: Path) -> None:

@@ -21,14 +21,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from spare.cli.cycle import progress
+    from spare.cli.eval import progress
     from spare.demo.run import demo
+
+    with progress() as on_event:
+        story = demo(arguments.out, on_event=on_event)
+    return tell(story)
+
+
+def tell(story: Story) -> int:
+    """Print what the demo came to; returns the exit code."""
     from spare.leaderboards.grids import show
     from spare.leaderboards.leaderboard import grids, leaderboard
     from spare.leaderboards.screen import wrap
 
-    with progress() as on_event:
-        story = demo(arguments.out, on_event=on_event)
     runs = [story.base.path, *(run.path for run in story.seeds), story.control.path]
     show([_told(story), _shortcuts(story)])
     show(grids(leaderboard(runs, base=story.base.path)))

@@ -38,7 +38,7 @@ from spare.harness.validate import validate
 from spare.leaderboards.site import report
 from spare.tasks import SUITES
 
-CAPTIONS = 4_800
+CAPTIONS = 7_680
 SEEDS = 3
 CONTROL = "control"
 SPATIAL, GENERAL = "whatsup_a", "custom:objects"
