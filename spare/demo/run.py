@@ -3,7 +3,7 @@
     out/data/        rendered scenes in the layouts of What's Up and VSR, and objects.jsonl
     out/docci/       training scenes with captions in DOCCI's layout
     out/dataset/     question-answer pairs that the pipeline made of them; `control/` is as many
-                     about names
+                     about names; `names/` is general data that is mixed into both
     out/arms/        checkpoints of the seeds and of the control, with logs
     out/runs/        all evaluations; `site/` shows them
 
@@ -23,6 +23,7 @@ from pathlib import Path
 
 from spare.demo.base import BASE
 from spare.demo.captions import training_scenes, write_captions, write_control
+from spare.demo.scattered import write_names
 from spare.demo.scenes import Places, scene_sets
 from spare.demo.shortcuts import place_alone
 from spare.demo.world import MAX_SETS, write_objects, write_world
@@ -38,7 +39,7 @@ from spare.harness.validate import validate
 from spare.leaderboards.site import report
 from spare.tasks import SUITES
 
-CAPTIONS = 7_680
+CAPTIONS = 9_600
 SEEDS = 3
 CONTROL = "control"
 SPATIAL, GENERAL = "whatsup_a", "custom:objects"
@@ -177,6 +178,7 @@ def _pairs(out: Path, count: int, on_event: Callable[[Event], None]) -> int:
     # What looks like a picture of the test scenes is left out.
     generate(out / "captions", out=out / "qa", benchmarks=str(out / "data"))
     publish(out / "qa", out=out / "dataset")
+    write_names(out / "names", out / "docci", count=max(count // 4, 1))
     return write_control(out / "dataset", out / CONTROL, count=count)
 
 
@@ -199,7 +201,7 @@ def _arms(
         checkpoint, data = out / "arms" / name, out / "data"
         pairs = out / (CONTROL if name == CONTROL else "dataset")
         train = ["finetune", "--recipe", "demo", "--model", BASE, "--data", pairs]
-        train += ["--general", out / CONTROL, "--pictures", out / "docci", "--out", checkpoint]
+        train += ["--general", out / "names", "--pictures", out / "docci", "--out", checkpoint]
         train += ["--seed", "0" if name == CONTROL else name.removeprefix("seed-")]
         train += [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
         ask = ["eval", "--model", checkpoint, "--tasks", ",".join(tasks), "--prompt", PROMPT]
