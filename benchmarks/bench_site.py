@@ -1,6 +1,6 @@
 """A site of 20 runs. Run: python benchmarks/bench_site.py
 
-Promised: under 30 s on two cores. The runs are those of a baseline over 1,152 samples of What's Up
+Promised: under 30 s on two cores. The runs are those of a baseline over 432 samples of What's Up
 and VSR, on rendered scenes.
 """
 

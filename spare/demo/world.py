@@ -7,7 +7,7 @@ No pair of a thing and a furniture is in both a training and a test part, and th
 close one shortcut each (see `scenes`): in What's Up whoever looks only at the thing is right once
 in four, in VSR's test split whoever looks only at the furniture, or only at the sentence, is right
 once in two. Where a pair stands anywhere, as in VSR's train and dev splits, the best classifier
-that sees only the thing's place is right in about PT of 100 scenes, the furniture's in PF.
+that sees only the thing's place is right in about 45 of 100 scenes, the furniture's in 35.
 """
 
 from __future__ import annotations
