@@ -66,7 +66,7 @@ def runs(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         "same": Skilled(0.8, "trained and no other"),
         "worse": Skilled(0.5),
         "better": Skilled(0.95),
-        "unlucky": Skilled(0.77),
+        "unlucky": Skilled(0.785),
         "left": Skilled(0.8, left_of=0.1),
     }.items():
         spare.evaluate(model, TASKS, data=data, out=folder / name, rules="all")
