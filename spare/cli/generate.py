@@ -233,7 +233,8 @@ class _Lines:
         if whole or time.monotonic() - self.printed > self.SECONDS:
             self.printed = time.monotonic()
             self.finished |= {event.stage} if whole else set()
-            pace = f", {event.pace:.1f}/s" if event.done > event.before else ", already there"
+            there = ", already there" if event.done >= event.total else ""
+            pace = f", {event.pace:.1f}/s" if event.done > event.before else there
             left = (event.total - event.done) / event.pace / 60 if event.pace else 0
             eta = f", {left:.0f} min to go" if left else ""
             print(
