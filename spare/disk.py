@@ -75,7 +75,7 @@ def locked(path: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        if made and [file.name for file in path.iterdir()] == [".lock"]:
+        if made and path.exists() and [file.name for file in path.iterdir()] == [".lock"]:
             with contextlib.suppress(OSError):  # some systems keep a file that is open
                 (path / ".lock").unlink()
                 path.rmdir()

@@ -128,7 +128,7 @@ class Inputs:
     @cached_property
     def captions(self) -> pyarrow.Table:
         """The captions."""
-        return shards.read(self.part.path)
+        return shards.read(self.part.path, writer="spare captions")
 
     @cached_property
     def pairs(self) -> Pairs:

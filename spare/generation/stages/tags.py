@@ -129,7 +129,7 @@ def tags(pairs: Pairs, number: int) -> dict[str, Any]:
     if main is None:
         empty = dict.fromkeys(COLUMNS, "")
         return {"relations": [], **empty, "frame": "none", "frame_by": "rule"}
-    relatum = phrase_behind(words, main.end)
+    relatum = phrase_behind(words, main.end, both=main.relation == "between")
     subject = phrase_before(words, main.start) if words is asked else _asked_for(asked)
     text = f"{pairs.questions[number]} {pairs.answers[number]}".lower()
     frame = frame_of(text, main.relation, relatum)
