@@ -8,6 +8,7 @@ meant where they cannot tell, a language model may say (`llm_frames`).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from spare.generation import llm
@@ -159,6 +160,7 @@ def _asked_for(words: Sequence[str]) -> str:
     return ""
 
 
+@lru_cache(maxsize=1024)
 def _vsr_category(keyword: str) -> str:
     """VSR's category of a keyword, under the spelling that VSR has."""
     for prefix in ("to the ", "on the ", "directly ", "at the ", ""):
