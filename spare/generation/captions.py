@@ -295,5 +295,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         raise DataError("cannot be read", path, remedy="Run its `spare captions` again.") from None
     if not isinstance(manifest, dict) or {"source", "data", "shards"} - manifest.keys():
-        raise DataError("is no manifest of captions", path)
+        raise DataError(
+            "is no manifest of captions", path, remedy="Run its `spare captions` again."
+        )
     return manifest
