@@ -64,7 +64,8 @@ def locked(path: Path) -> Iterator[None]:
         raise SpareError(f"{path} cannot be made: {error.strerror}.") from None
     lock = FileLock(path / ".lock")
     try:
-        lock.acquire(timeout=0)
+        # Of a process that was killed, what it was just starting may hold the lock for a moment.
+        lock.acquire(timeout=0.5)
     except Timeout:
         raise SpareError(
             f"Another process is writing {path}; wait for it, or choose another --out."
@@ -74,7 +75,7 @@ def locked(path: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        if made and [file.name for file in path.iterdir()] == [".lock"]:
+        if made and path.exists() and [file.name for file in path.iterdir()] == [".lock"]:
             with contextlib.suppress(OSError):  # some systems keep a file that is open
                 (path / ".lock").unlink()
                 path.rmdir()

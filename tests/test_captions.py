@@ -64,6 +64,23 @@ def test_docci(tmp_path: Path) -> None:
     assert list(manifest["files"].values()) == [digest]
 
 
+def test_what_is_no_text_is_no_caption(tmp_path: Path) -> None:
+    rows = [docci(0), docci(1, description=None), docci(2, description=["a", "b"]), docci(3)]
+    write_lines(tmp_path / "docci_descriptions.jsonlines", rows)
+    counts = captions("docci", data=tmp_path, out=tmp_path / "out")["counts"]
+    assert (counts["captions"], counts["empty"], counts["captions that are no text"]) == (2, 1, 1)
+    assert [row["image_key"] for row in read(tmp_path / "out", "docci")] == [
+        "train_00000",
+        "train_00003",
+    ]
+
+
+def test_an_empty_file_is_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "docci_descriptions.jsonlines").touch()
+    with pytest.raises(SpareError, match="docci has no caption in"):
+        captions("docci", data=tmp_path, out=tmp_path / "out")
+
+
 def test_docci_packed_pictures_are_named_inside_their_archive(tmp_path: Path) -> None:
     write_lines(tmp_path / "docci" / "docci_descriptions.jsonlines", [docci(0)])
     with tarfile.open(tmp_path / "docci" / "docci_images.tar.gz", "w:gz"):
@@ -173,7 +190,7 @@ def test_a_missing_part_is_told(tmp_path: Path) -> None:
         [narrative("mscoco_train2017", "9")],
     )
     manifest = captions("localized-narratives", data=tmp_path, out=tmp_path / "out")
-    assert "coco train: part 0 of 4 is not there." in manifest["faults"]
+    assert "coco train: of 4 parts 00000, 00002, 00003 are not there." in manifest["faults"]
 
 
 def test_faulty_lines_are_counted_and_told(tmp_path: Path) -> None:

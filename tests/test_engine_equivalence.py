@@ -107,7 +107,7 @@ def test_threads_do_not_matter(
     """One thread prepares pictures on two cores; machines with accelerators have more."""
     model = load_model(str(checkpoint))
     expected = answers(model, ask(pictures))
-    monkeypatch.setattr("spare.harness.models.transformers._threads", lambda: 6)
+    monkeypatch.setattr("spare.harness.models.transformers.preparing_threads", lambda: 6)
     for seed in range(3):
         requests = ask(pictures)
         random.Random(seed).shuffle(requests)

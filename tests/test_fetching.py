@@ -297,6 +297,22 @@ def write_captions(folder: Path, urls: list[str]) -> Path:
     return folder / "captions"
 
 
+def test_a_store_may_be_moved_and_what_it_has_lost_is_fetched_again(
+    server: str, tmp_path: Path
+) -> None:
+    Handler.pages = {"/one": gives(GOOD), "/two": gives(encoded("PNG"))}
+    given = write_captions(tmp_path, [f"{server}/one", f"{server}/two"])
+    fetch_images(given, out=tmp_path / "here", limits=LIMITS)
+    (tmp_path / "here").rename(tmp_path / "there")
+    places = [Path(one.path) for one in picture_table(tmp_path / "there").values()]
+    assert all(place.is_file() for place in places)
+    places[0].write_bytes(b"")
+    places[1].unlink()
+    found = fetch_images(given, out=tmp_path / "there", limits=LIMITS)
+    assert found == {"ok": 2}
+    assert {place.read_bytes() for place in places} == {GOOD, encoded("PNG")}
+
+
 def test_pictures_are_kept_by_content(server: str, tmp_path: Path) -> None:
     kinds = {
         "good": GOOD,
@@ -321,7 +337,7 @@ def test_pictures_are_kept_by_content(server: str, tmp_path: Path) -> None:
     assert found == Counter(status.values())
     for (_, url), one in table.items():
         if one.status == "ok":
-            data = Path(one.path).read_bytes()
+            data = (tmp_path / "blobs" / one.path).read_bytes()
             assert data == kinds[url.rsplit("/", 1)[1]]
             assert Path(one.path).name == one.sha256 == hashlib.sha256(data).hexdigest()
         else:

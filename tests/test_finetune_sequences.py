@@ -14,8 +14,8 @@ from spare.finetune.branches import refuses_branches, see_branches
 from spare.finetune.sequences import IGNORED, Encoder, collate
 from spare.harness.models import Options
 from spare.harness.models.loading import find_checkpoint, load_network, load_processor
-from spare.harness.models.prompts import Preparer
-from spare.harness.models.transformers import context_of, make_greedy, picture_tokens
+from spare.harness.models.prompts import Preparer, context_of
+from spare.harness.models.transformers import make_greedy, picture_tokens
 from spare.harness.models.types import Request
 from spare.images import Picture
 
@@ -41,7 +41,7 @@ class Tiny:
         self.processor = load_processor(checkpoint, Options())
         ends, _ = make_greedy(self.network, self.processor.tokenizer)
         self.signs = picture_tokens(self.network, self.processor)
-        self.preparer = Preparer(self.processor, self.signs, context_of(self.network), None)
+        self.preparer = Preparer(self.processor, self.signs, context_of(self.network.config), None)
         self.encoder = Encoder(self.preparer, ends)
 
     def learnt(self, sequence: Any) -> list[str]:
@@ -89,7 +89,7 @@ def test_answers_and_ends_of_turns_are_learnt_and_nothing_else(
 def test_prompts_are_the_evaluations(tiny: Tiny, pictures: list[Picture]) -> None:
     requests = [Request(question, (pictures[1], question)) for question, _ in PAIRS]
     asked = [
-        tiny.preparer.prompts([request], tiny.preparer._open(request))[0] for request in requests
+        tiny.preparer.prompts([request], tiny.preparer.open(request))[0] for request in requests
     ]
     for sequence, prompt in zip(tiny.encoder.encode(pictures[1], PAIRS, False), asked, strict=True):
         assert (

@@ -21,6 +21,8 @@ import pyarrow
 import pytest
 import torch
 from caption_world import BENCHMARKED, write_docci, write_narratives, write_sources
+from hypothesis import given
+from hypothesis import strategies as st
 from test_clip import build_clip
 
 from spare.cli import main
@@ -29,6 +31,7 @@ from spare.errors import SpareError
 from spare.generation import captions as reading
 from spare.generation import llm, shards
 from spare.generation.captions import captions, find_parts
+from spare.generation.cut import capped
 from spare.generation.pipeline import generate, read_pipeline
 from spare.generation.publish import publish
 from spare.generation.review import LABELS, rates, sheet
@@ -222,15 +225,14 @@ def test_stages_run_in_their_order(world: Path, tmp_path: Path) -> None:
 def test_relations_can_be_capped_and_weighted(qa: Path, world: Path, tmp_path: Path) -> None:
     shutil.copytree(qa, tmp_path / "qa")
     natural = json.loads((qa / "funnel.json").read_text())["relations"]
-    total = sum(natural.values())
-    weights = {"left": 0.5, "above": 0.5}
+    weights = {"left": 0.75, "above": 0.25}
     found = generate(
         world / "captions", out=tmp_path / "qa", rethreshold=True, cap=0.2, weights=weights
     )
-    for count in found["relations"].values():
-        assert count <= 0.2 * total * 1.15  # drawn pair by pair
-    kept = dict(table(tmp_path / "qa", "cut", "pair_id", "reason"))
-    assert "balance" in kept.values()
+    kept = found["relations"]
+    assert all(count <= 0.2 * sum(kept.values()) for count in kept.values())
+    assert all(kept[name] == natural[name] for name in ("below", "right"))  # below the cap
+    assert "balance" in dict(table(tmp_path / "qa", "cut", "pair_id", "reason")).values()
     weight = {
         relation: one
         for (relation,), (one,) in zip(
@@ -239,9 +241,85 @@ def test_relations_can_be_capped_and_weighted(qa: Path, world: Path, tmp_path: P
             strict=True,
         )
     }
-    both = natural["left"] + natural["above"]
-    assert weight["left"] == pytest.approx(0.5 / (natural["left"] / both), rel=1e-5)
+    both = kept["left"] + kept["above"]
+    assert weight["left"] == pytest.approx(0.75 / (kept["left"] / both), rel=1e-5)
     assert weight["front"] == 1
+    with pytest.raises(SpareError, match=r"--cap 0\.1 cannot be kept.* 6 relations"):
+        generate(world / "captions", out=tmp_path / "qa", rethreshold=True, cap=0.1)
+
+
+@given(st.dictionaries(st.text(max_size=3), st.integers(0, 5000), max_size=12), st.floats(0, 1))
+def test_no_relation_has_more_than_its_cap(natural: dict[str, int], cap: float) -> None:
+    there = [count for count in natural.values() if count]
+    if there and cap * len(there) < 1:
+        with pytest.raises(SpareError):
+            capped(natural, cap)
+        return
+    kept = capped(natural, cap)
+    assert all(kept[name] <= natural[name] for name in kept)
+    if sum(kept.values()) > 1 / cap if cap else False:  # a handful cannot be shared out finely
+        assert max(kept.values()) <= cap * sum(kept.values())
+
+
+def test_deciding_again_keeps_what_is_not_named(
+    few: Path, models: dict[str, str], asked: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(asked, tmp_path / "qa")
+    told = json.loads((asked / "manifest.json").read_text())
+    again = generate(few, out=tmp_path / "qa", rethreshold=True, similar=0.99)
+    manifest = json.loads((tmp_path / "qa" / "manifest.json").read_text())
+    assert manifest["options"] == told["options"] | {"similar": 0.99}
+    assert again["sources"] == json.loads((asked / "funnel.json").read_text())["sources"]
+    # A higher threshold of the pre-filter drops what it would not have let pass.
+    strict = generate(few, out=tmp_path / "qa", rethreshold=True, prefilter=1.0)
+    assert strict["sources"]["docci"]["passed"] == 0
+    assert strict["pairs"].get("kept", 0) == 0
+    with pytest.raises(SpareError, match="leave out --rethreshold"):
+        generate(few, out=tmp_path / "qa", rethreshold=True, max_new_tokens=5)
+
+
+def test_pairs_of_a_model_are_not_replaced_by_mistake(
+    few: Path, asked: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(asked, tmp_path / "qa")
+    with pytest.raises(SpareError, match="holds pairs by transformers:"):
+        generate(few, out=tmp_path / "qa")
+    assert contents(tmp_path / "qa") == contents(asked)
+
+
+def test_a_moved_threshold_asks_no_caption_twice(
+    few: Path, models: dict[str, str], asked: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from spare.generation.models import Models
+
+    shutil.copytree(asked, tmp_path / "qa")
+    probabilities = [one for (one,) in table(asked, "prefilter", "probability")]
+    middle = sorted(probabilities)[len(probabilities) // 2]
+    written: list[str] = []
+    answered = llm.answered
+
+    def counting(model: Any, requests: Any, *more: Any) -> Any:
+        written.extend(one.key for one in requests if one.schema)
+        return answered(model, requests, *more)
+
+    monkeypatch.setattr(llm, "answered", counting)
+    monkeypatch.setattr(Models, "require_schema", lambda self: None)
+    generate(few, out=tmp_path / "qa", **models, **{**OPTIONS, "prefilter": middle})
+    assert written == []
+    pairs = table(tmp_path / "qa", "generate", "asked", "pairs")
+    before = table(asked, "generate", "pairs")
+    assert sum(one for one, _ in pairs) == sum(one >= middle for one in probabilities)
+    assert all(new == old for (one, new), (old,) in zip(pairs, before, strict=True) if one)
+
+
+def test_lost_captions_are_noticed(few: Path, tmp_path: Path) -> None:
+    shutil.copytree(few, tmp_path / "captions")
+    torn = tmp_path / "captions" / "docci" / "00001.parquet"
+    torn.write_bytes(torn.read_bytes()[:500])
+    with pytest.raises(SpareError, match="Run `spare captions` again"):
+        generate(tmp_path / "captions", out=tmp_path / "qa")
+    with pytest.raises(SpareError, match="has 2 of its 3 shards: run its `spare captions` again"):
+        generate(tmp_path / "captions", out=tmp_path / "qa")
 
 
 @pytest.mark.parametrize(
@@ -316,6 +394,43 @@ def test_what_is_not_decided_is_not_published(qa: Path, tmp_path: Path) -> None:
     (tmp_path / "qa" / "funnel.json").unlink()  # it is written when all is decided
     with pytest.raises(SpareError, match="not finished"):
         publish(tmp_path / "qa", out=tmp_path / "dataset")
+
+
+def test_a_publication_that_was_killed_at_once_goes_on(qa: Path, tmp_path: Path) -> None:
+    (tmp_path / "dataset").mkdir()
+    (tmp_path / "dataset" / ".lock").touch()
+    assert publish(qa, out=tmp_path / "dataset")["pairs"] > 0
+
+
+def test_a_users_list_counts_without_benchmarks_and_is_no_benchmark(
+    world: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "list.txt").write_text("train_00001\n")
+    options = {"exclude": str(tmp_path / "list.txt"), "benchmarks": "none"}
+    found = generate(world / "captions" / "docci", out=tmp_path / "qa", **options)
+    assert found["pairs"]["excluded"] == 8
+    assert "benchmark picture" not in found["pairs"]
+
+
+def test_labels_must_be_of_the_pairs(qa: Path, tmp_path: Path) -> None:
+    names = [name for (name,) in table(qa, "cut", "pair_id")][:2]
+    path = tmp_path / "labels.csv"
+    text = "id,label\n" + "".join(f"{name},right\n" for name in names)
+    path.write_text(text, encoding="utf-8-sig")  # as spreadsheets save it
+    assert rates(path, qa)[0].count == 2
+    path.write_text(f"{text}bogus,right\n")
+    with pytest.raises(SpareError, match="'bogus' is not in"):
+        rates(path, qa)
+    path.write_text("id,label\n")
+    with pytest.raises(SpareError, match="no pair in it has a label"):
+        rates(path, qa)
+
+
+def test_relation_weights_must_be_weights(world: Path, tmp_path: Path) -> None:
+    for weight in ("-3", "NaN", "1e309"):
+        (tmp_path / "weights.json").write_text('{"weights": {"left": ' + weight + "}}")
+        arguments = ["generate", str(world / "captions"), "--out", str(tmp_path / "qa")]
+        assert main([*arguments, "--relation-weights", str(tmp_path / "weights.json")]) == 2
 
 
 def test_a_folder_of_something_else_is_not_replaced(qa: Path, tmp_path: Path) -> None:
@@ -514,7 +629,7 @@ def test_the_guard_keeps_directions_apart(few: Path, seen: Path, tmp_path: Path)
     """An encoder that knows nothing finds nearly all questions alike; those about opposite
     directions stay two all the same, unless the paper's own way is asked for."""
     shutil.copytree(seen, tmp_path / "qa")
-    common = {"llm": "template:", "clip": "any", "clipscore": -1.0, "similar": 0.8}
+    common = {"clipscore": -1.0, "similar": 0.8}
     kept = {}
     for guard in (True, False):
         found = generate(few, out=tmp_path / "qa", rethreshold=True, guard=guard, **common)
@@ -530,13 +645,13 @@ def test_cutting_again_needs_no_model(few: Path, seen: Path, tmp_path: Path) -> 
     scores = sorted(one for (one,) in table(seen, "clipscore", "cosine") if one is not None)
     middle = scores[len(scores) // 2]
     for scale, cutoff in (("raw", middle), ("w2.5", 2.5 * middle)):
-        options = {"clip": "/nowhere", "clipscore": min(1.0, cutoff), "clip_scale": scale}
+        options = {"clipscore": min(1.0, cutoff), "clip_scale": scale}
         if options["clipscore"] != cutoff:
             continue
         found = generate(few, out=tmp_path / "qa", rethreshold=True, **options)
         below = sum(one < middle for one in scores)
         assert found["pairs"]["clipscore"] == pytest.approx(below, abs=1)
-    strict = generate(few, out=tmp_path / "qa", rethreshold=True, clip="/nowhere", clipscore=1.0)
+    strict = generate(few, out=tmp_path / "qa", rethreshold=True, clipscore=1.0)
     assert strict["pairs"].get("kept", 0) == 0
     assert strict["clipscore"]["dropped at raw"] == len(scores)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import math
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -34,6 +35,9 @@ OPTIONS = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    from spare.generation.stages import Options
+
+    defaults = Options()
     add = parser.add_argument
     add("captions", metavar="CAPTIONS", help="folder of `spare captions`, or of one source in it")
     add(
@@ -85,7 +89,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         ("cap", "largest share of the pairs that one relation may have"),
         ("harmless", "share of the pairs that may be about something else"),
     ):
-        add(f"--{name}", type=float, metavar="X", help=f"{about} (%(default)s)")
+        default = getattr(defaults, name)
+        add(f"--{name}", type=float, metavar="X", help=f"{about} ({default:g})")
     add(
         "--in-sentence",
         action="store_true",
@@ -113,16 +118,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="ray: stages run in actors on a Ray cluster that sees the same folders (%(default)s)",
     )
     add("--replicas", type=int, default=2, metavar="N", help="actors on the cluster (%(default)s)")
-    add("--max-new-tokens", type=int, metavar="N", help="bound on a reply (%(default)s)")
+    add(
+        "--max-new-tokens",
+        type=int,
+        metavar="N",
+        help=f"bound on a reply ({defaults.max_new_tokens:,})",
+    )
     add("--dtype", default="auto", help="auto (the checkpoint's), float32, bfloat16 or float16")
     add("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps ...")
     add("--batch-tokens", type=int, metavar="N", help="tokens per batch; by default what fits")
     add_server_arguments(engine)
     add("--tensor-parallel", type=int, default=1, metavar="N", help="spread vllm:PATH over N GPUs")
-    from spare.generation.stages import Options
-
-    defaults = Options()
-    parser.set_defaults(**{name: getattr(defaults, name) for name in OPTIONS})
+    parser.set_defaults(**dict.fromkeys(OPTIONS))
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -130,7 +137,10 @@ def run(arguments: argparse.Namespace) -> int:
     from spare.generation.tables import grids
     from spare.leaderboards.grids import show
 
-    options: dict[str, Any] = {name: getattr(arguments, name) for name in OPTIONS}
+    # What is not given is left out, so that --rethreshold keeps it as it was.
+    options: dict[str, Any] = {
+        name: value for name in OPTIONS if (value := getattr(arguments, name)) is not None
+    }
     if arguments.relation_weights:
         options["weights"] = _weights(Path(arguments.relation_weights))
     with progress() as on_event:
@@ -167,6 +177,9 @@ def _weights(path: Path) -> dict[str, float]:
         ) from None
     from spare.relations import relation_groups
 
+    for name, weight in weights.items():
+        if not (math.isfinite(weight) and weight >= 0):
+            raise SpareError(f"{path} gives {name!r} the weight {weight}; weights are 0 or more.")
     strange = sorted(set(weights) - set(relation_groups()))
     if strange:
         raise SpareError(
@@ -233,7 +246,8 @@ class _Lines:
         if whole or time.monotonic() - self.printed > self.SECONDS:
             self.printed = time.monotonic()
             self.finished |= {event.stage} if whole else set()
-            pace = f", {event.pace:.1f}/s" if event.done > event.before else ", already there"
+            there = ", already there" if event.done >= event.total else ""
+            pace = f", {event.pace:.1f}/s" if event.done > event.before else there
             left = (event.total - event.done) / event.pace / 60 if event.pace else 0
             eta = f", {left:.0f} min to go" if left else ""
             print(

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from spare.disk import write_json
-from spare.errors import DataError, SpareError
+from spare.errors import DataError, SpareError, counted
 from spare.generation import captions as reading
 from spare.generation import llm, shards
 from spare.generation.captions import find_parts
@@ -145,7 +145,14 @@ def _sample(captions: Path, out: Path, number: int) -> int:
     parts = find_parts(captions)
     names = [name for part in parts for name in _ids(part.path)]
     chosen = set(nsmallest(number, names))  # digests, so the smallest are a random draw
-    if (out / "sample" / "manifest.json").exists():
+    made = out / "sample" / "manifest.json"
+    if made.exists():
+        there = reading.read_manifest(made)["counts"]["captions"]
+        if there != len(chosen):
+            raise SpareError(
+                f"{out.parent} holds a sample of {counted(there, 'caption')}, and -n {number} asks "
+                "for another; choose another --out."
+            )
         return len(chosen)
     tables = []
     for part in parts:
@@ -164,7 +171,7 @@ def _sample(captions: Path, out: Path, number: int) -> int:
     whole = pyarrow.concat_tables(tables).cast(reading.schema())
     path = out / "sample" / "00000.parquet"
     shards.write(path, whole, {"fingerprint": shards.remade(sorted(chosen))})
-    told = {"format": 1, "source": "sample", "data": "/", "files": {}, "faults": []}
+    told = {"format": 1, "source": "sample", "data": "/", "files": {}, "faults": [], "shards": 1}
     write_json(path.with_name("manifest.json"), {**told, "counts": {"captions": len(whole)}})
     return len(chosen)
 

@@ -45,11 +45,11 @@ class Known:
         self.checked: Counter[str] = Counter()
         self.unread: Counter[str] = Counter()
         self._excluded = frozenset(_lines(options.exclude)) if options.exclude else frozenset()
-        for task, numbers in _built_in():
+        for task, numbers in () if options.benchmarks == "none" else _built_in():
             self.checked[task] = len(numbers)
             for number in numbers:
                 self._coco.setdefault(number, task)
-        if options.benchmarks:
+        if options.benchmarks not in ("", "none"):
             folder = _require_folder(options)
             for name in LISTED:
                 self._read(name, folder)
@@ -122,7 +122,7 @@ def digest_of(options: Options) -> str:
     hashed = hashlib.sha256(_text().encode())
     if options.exclude:
         hashed.update("\n".join(_lines(options.exclude)).encode())
-    if options.benchmarks:
+    if options.benchmarks not in ("", "none"):
         for path in sorted(Path(options.benchmarks).rglob("*")):
             if path.is_file():
                 hashed.update(f"{path} {path.stat().st_size}\n".encode())
@@ -131,7 +131,7 @@ def digest_of(options: Options) -> str:
 
 def _require_folder(options: Options) -> Path:
     folder = Path(options.benchmarks)
-    if options.benchmarks and not folder.is_dir():
+    if options.benchmarks not in ("", "none") and not folder.is_dir():
         raise SpareError(
             f"There is no folder {folder}; --benchmarks names the one with the benchmarks' files, "
             "or is none."

@@ -181,6 +181,7 @@ def captions(
             "files": notes.files,
             "counts": {**notes.counts, "captions": notes.counts["captions"]},
             "faults": notes.faults,
+            "shards": number,
         }
         write_json(folder / "manifest.json", manifest)
     return manifest
@@ -272,6 +273,12 @@ def find_parts(folder: str | Path) -> list[Part]:
     parts = []
     for path in manifests:
         manifest = read_manifest(path)
+        there = len(list(path.parent.glob("*.parquet")))
+        if there != manifest["shards"]:
+            raise SpareError(
+                f"{path.parent} has {there} of its {counted(manifest['shards'], 'shard')}: run its "
+                "`spare captions` again."
+            )
         parts += [
             Part(f"{manifest['source']}-{shard.stem}", shard, Path(manifest["data"]))
             for shard in sorted(path.parent.glob("*.parquet"))
@@ -287,6 +294,8 @@ def read_manifest(path: Path) -> dict[str, Any]:
         manifest = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError):
         raise DataError("cannot be read", path, remedy="Run its `spare captions` again.") from None
-    if not isinstance(manifest, dict) or {"source", "data"} - manifest.keys():
-        raise DataError("is no manifest of captions", path)
+    if not isinstance(manifest, dict) or {"source", "data", "shards"} - manifest.keys():
+        raise DataError(
+            "is no manifest of captions", path, remedy="Run its `spare captions` again."
+        )
     return manifest

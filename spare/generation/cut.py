@@ -9,13 +9,16 @@ scores it.
 from __future__ import annotations
 
 import hashlib
+from array import array
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from spare.errors import SpareError, counted
 from spare.generation import shards
 from spare.generation.captions import Part
+from spare.generation.pictures import Pictures
 from spare.generation.stages import STAGES, Inputs, Options, wanted
 from spare.generation.stages.support import supported
 
@@ -23,15 +26,16 @@ if TYPE_CHECKING:
     import pyarrow
 
 REASONS = (
-    *("repeat", "contradiction", "similar", "reference", "support", "in sentence"),
-    *("no picture", "clipscore", "not spatial", "benchmark picture", "balance", "not scored"),
+    *("prefilter", "repeat", "contradiction", "similar", "reference", "support", "in sentence"),
+    *("no picture", "clipscore", "not spatial", "benchmark picture", "excluded", "balance"),
+    "not scored",
 )
 """Why a pair may be dropped, in the order in which that is looked for."""
 
 
 def earlier_reasons(inputs: Inputs, options: Options, before: str) -> list[str]:
     """Why each pair is dropped by the filters in front of a stage; "" if it is not."""
-    reasons = [""] * len(inputs.pairs.ids)
+    reasons = _prefilter(inputs, options)
     for stage in STAGES[STAGES.index("generate") + 1 : STAGES.index(before)]:
         if wanted(stage, options) and stage in _CUTS:
             for number, reason in enumerate(_CUTS[stage](inputs, options, reasons)):
@@ -42,10 +46,23 @@ def earlier_reasons(inputs: Inputs, options: Options, before: str) -> list[str]:
 def reasons_of(inputs: Inputs, options: Options) -> list[str]:
     """Why each pair is dropped by the filters; "" if it is kept."""
     reasons = earlier_reasons(inputs, options, "tags")
+    if options.blobs and not options.clip:
+        pictures = Pictures(options.blobs)
+        gone = {row: isinstance(pictures.of(inputs, row), str) for row in set(inputs.pairs.rows)}
+        for number, row in enumerate(inputs.pairs.rows):
+            if gone[row]:
+                reasons[number] = reasons[number] or "no picture"
     if wanted("contamination", options):
         for number, reason in enumerate(_contamination(inputs, options, reasons)):
             reasons[number] = reasons[number] or reason
     return reasons
+
+
+def _prefilter(inputs: Inputs, options: Options) -> list[str]:
+    """Captions that a higher threshold would not have let pass."""
+    found = inputs.column("prefilter", "probability")
+    passes = [one is not None and one >= options.prefilter for one in found]
+    return ["" if passes[row] else "prefilter" for row in inputs.pairs.rows]
 
 
 def _duplicates(inputs: Inputs, options: Options, reasons: Sequence[str]) -> list[str]:
@@ -110,7 +127,8 @@ def _spatial(inputs: Inputs, options: Options, reasons: Sequence[str]) -> list[s
 
 def _contamination(inputs: Inputs, options: Options, reasons: Sequence[str]) -> list[str]:
     return [
-        "benchmark picture" if name else "" for name in inputs.column("contamination", "benchmark")
+        "excluded" if name == "excluded" else "benchmark picture" if name else ""
+        for name in inputs.column("contamination", "benchmark")
     ]
 
 
@@ -131,31 +149,41 @@ def cut(out: Path, parts: Sequence[Part], options: Options) -> dict[str, Any]:
     weight (for training). Returns the counts that the card shows.
 
     Two passes: how often each relation is kept has to be known before it can be capped.
+
+    Raises:
+        SpareError: there are too few relations for such a cap.
     """
     natural: Counter[str] = Counter()
+    draws: dict[str, array[float]] = {}
     spared = 0
     for part in parts:
         inputs = Inputs(out, part)
         reasons, relations = reasons_of(inputs, options), inputs.column("tags", "relation")
+        names = inputs.pairs.ids
         natural.update(one for one, reason in zip(relations, reasons, strict=True) if not reason)
         spared += reasons.count("not spatial")
-        shards.write(inputs.shard("cut"), _table(inputs.pairs.ids, reasons))
-    total = sum(natural.values())
-    keep = {relation: min(1.0, options.cap * total / count) for relation, count in natural.items()}
+        if options.cap < 1:
+            for name, relation, reason in zip(names, relations, reasons, strict=True):
+                if not reason:
+                    draws.setdefault(relation, array("d")).append(_draw(name))
+        shards.write(inputs.shard("cut"), _table(names, reasons))
+    kept = capped(natural, options.cap)
+    # Those with the smallest numbers are a random draw of as many as may stay.
+    bounds = {name: sorted(found)[kept[name] - 1] for name, found in draws.items()}
     # So many of the harmless pairs that they are the share asked for of all that is kept.
-    kept = sum(count * keep[relation] for relation, count in natural.items())
     share = options.harmless
-    harmless = min(1.0, share / (1 - share) * kept / spared) if spared and share < 1 else 0.0
-    weights = _weights(natural, options.weights)
+    wanted = share / (1 - share) * sum(kept.values()) if share < 1 else 0.0
+    harmless = min(1.0, wanted / spared) if spared else 0.0
+    weights = _weights(kept, options.weights)
     counts: Counter[str] = Counter()
     by_relation: Counter[str] = Counter()
     for part in parts:
         inputs = Inputs(out, part)
         names, reasons = inputs.column("cut", "pair_id"), inputs.column("cut", "reason")
         relations = inputs.column("tags", "relation")
-        if harmless or options.cap < 1:
+        if harmless or bounds:
             reasons = [
-                _balanced(name, reason, harmless, keep.get(relation, 1.0))
+                _balanced(name, reason, harmless, bounds.get(relation, 1.0))
                 for name, reason, relation in zip(names, reasons, relations, strict=True)
             ]
         counts.update(reasons)
@@ -168,16 +196,34 @@ def cut(out: Path, parts: Sequence[Part], options: Options) -> dict[str, Any]:
     return {"pairs": dict(counts), "relations": dict(by_relation)}
 
 
-def _balanced(name: str, reason: str, harmless: float, keep: float) -> str:
+def capped(natural: Mapping[str, int], cap: float) -> dict[str, int]:
+    """How many pairs of each relation stay, so that none has a larger share of them all than `cap`.
+    Raises SpareError if there are too few relations for that."""
+    kept = {relation: count for relation, count in natural.items() if count}
+    if cap >= 1 or not kept:
+        return kept
+    if cap * len(kept) < 1:
+        raise SpareError(
+            f"--cap {cap:g} cannot be kept: the pairs are about {counted(len(kept), 'relation')}, "
+            f"one of which has at least {1 / len(kept):.3g} of them."
+        )
+    while True:  # a smaller whole lowers what a share of it is
+        most = int(cap * sum(kept.values()))
+        if max(kept.values()) <= most or most < 1:
+            return kept
+        kept = {relation: min(count, most) for relation, count in kept.items()}
+
+
+def _balanced(name: str, reason: str, harmless: float, bound: float) -> str:
     """Why a pair is dropped once the mix is balanced.
 
     Args:
-        harmless, keep: shares of pairs that only the spatial check drops, and of pairs of its
-            relation, that are kept.
+        harmless: share of the pairs that only the spatial check drops and that are kept.
+        bound: largest number of a pair of its relation that stays.
     """
     if reason == "not spatial" and _draw(name) < harmless:
         return ""
-    return "balance" if not reason and _draw(name) >= keep else reason
+    return "balance" if not reason and _draw(name) > bound else reason
 
 
 def _weights(natural: Mapping[str, int], wanted_shares: Mapping[str, float]) -> dict[str, float]:

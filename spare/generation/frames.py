@@ -98,10 +98,12 @@ def frame_of(text: str, relation: str, relatum: str) -> Frame:
         relatum: the phrase that the relation is to, or "" if it could not be read.
     """
     for name, pattern, signs in CUES:
-        if any(sign in text for sign in signs):
-            match = pattern.search(text)
-            if match:
-                return Frame(name, match.group())
+        for sign in signs:
+            if sign in text:
+                match = pattern.search(text)
+                if match:
+                    return Frame(name, match.group())
+                break
     if relation in GRAVITY:
         return Frame("absolute_gravity")
     if relation in OWN_AXIS:

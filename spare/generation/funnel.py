@@ -85,7 +85,7 @@ def _captions(
         of_source = sources.setdefault(name, Counter())
         of_source["captions"] += 1
         of_source["words"] += count
-        of_source["passed"] += asked
+        of_source["passed"] += asked and probability >= options.prefilter
         of_source["pairs"] += len(pairs)
         gate["stopped by the gate"] += not passed
         if not passed and probability is not None and not options.template:

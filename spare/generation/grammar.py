@@ -185,7 +185,7 @@ WAYS: Mapping[str, Way] = {
     ),
     **dict.fromkeys(("near", "close to"), Way("near_close", "near", "far away from")),
     **dict.fromkeys(("far from", "far away from"), Way("far", "far away from", "near")),
-    **dict.fromkeys(("across from", "opposite"), Way("opposite", "across from")),
+    **dict.fromkeys(("across from", "opposite"), Way("opposite", "opposite")),
     "between": Way("between", "between"),
     "around": Way("around", "around", weak=True),
     "along": Way("movement_along", "along", weak=True),
@@ -448,9 +448,14 @@ def is_plural(phrase: str) -> bool:
     )
 
 
-def phrase_behind(words: Sequence[str], start: int) -> str:
-    """The noun phrase that begins at a place; "" if none does."""
-    return _phrase_from(words, start)[0]
+def phrase_behind(words: Sequence[str], start: int, both: bool = False) -> str:
+    """The noun phrase that begins at a place; "" if none does. If both, with the one that an "and"
+    joins to it."""
+    phrase, end = _phrase_from(words, start)
+    if both and phrase and words[end : end + 1] == ["and"]:
+        other, _ = _phrase_from(words, end + 1)
+        return f"{phrase} and {other}" if other else phrase
+    return phrase
 
 
 def phrase_before(words: Sequence[str], end: int) -> str:

@@ -119,7 +119,7 @@ def fetch_images(
     places = _places(captions)
     chosen = limits or Limits()
     with locked(out), contextlib.closing(ReplyLog(out / JOURNAL)) as journal:
-        missing = [place for place in places if place.key not in journal]
+        missing = [place for place in places if not _is_settled(journal, place, out)]
         # Neighbours in a list are often of one host.
         random.Random(0).shuffle(missing)
         done = len(places) - len(missing)
@@ -134,11 +134,24 @@ def fetch_images(
         return _write_table(out, lines)
 
 
+def _is_settled(journal: ReplyLog, place: Place, out: Path) -> bool:
+    """Whether it is known what became of a picture, and it is still there if it ever was."""
+    if place.key not in journal:
+        return False
+    line = journal.line(place.key)
+    if line["status"] != "ok":
+        return True
+    try:
+        return bool((out / line["path"]).stat().st_size == line["size"])
+    except OSError:
+        return False
+
+
 def _places(captions: str | Path) -> list[Place]:
     """Distinct pictures of captions, in their order."""
     found: dict[Place, None] = {}
     for part in find_parts(captions):
-        table = shards.read(part.path, ["image_kind", "image"])
+        table = shards.read(part.path, ["image_kind", "image"], "spare captions")
         for kind, image in zip(*(column.to_pylist() for column in table.columns), strict=True):
             if kind:
                 found[Place((kind, image, str(part.data)))] = None
@@ -227,7 +240,7 @@ def _stored(data: bytes, out: Path, code: int, attempts: int) -> dict[str, Any]:
         return _not_there(Outcome("broken", code=code, error=str(error)), attempts)
     digest = facts["sha256"]
     path = out / digest[:2] / digest[2:4] / digest
-    if not path.exists():
+    if not path.exists() or path.stat().st_size != len(data):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -237,7 +250,7 @@ def _stored(data: bytes, out: Path, code: int, attempts: int) -> dict[str, Any]:
         with replaced(part) as file:
             file.write(data)
         part.replace(path)
-    here = {"path": str(path.resolve()), "code": code, "attempts": attempts}
+    here = {"path": str(path.relative_to(out)), "code": code, "attempts": attempts}
     return facts | here | {"fetched_at": time.time()}
 
 
@@ -304,6 +317,7 @@ def _look(data: bytes) -> dict[str, Any]:
         "width": image.width,
         "height": image.height,
         "perceptual_hash": perceptual_hash(image),
+        "size": len(data),
     }
 
 

@@ -45,6 +45,7 @@ class Models:
         self._on_event = on_event
         self.facts: dict[str, Mapping[str, str]] = {}
         self.checked: dict[str, int] = {}
+        self._keeps_schema = False
 
     @cached_property
     def llm(self) -> Model:
@@ -91,7 +92,9 @@ class Models:
 
     def require_schema(self) -> None:
         """Ask about one made-up caption. Raises ModelError unless JSON comes of it: an engine that
-        quietly drops the schema would waste every caption."""
+        quietly drops the schema would waste every caption. Once is enough."""
+        if self._keeps_schema:
+            return
         request = Request(
             "canary",
             (llm.ASK, llm.CANARY),
@@ -108,3 +111,4 @@ class Models:
                 f"{self._options.llm} does not keep to the JSON schema: to a plain caption it says "
                 f"{reply.text[:80]!r}."
             )
+        self._keeps_schema = True

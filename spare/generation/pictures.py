@@ -37,8 +37,13 @@ def picture_table(blobs: Path) -> dict[tuple[str, str], Fetched]:
     if not path.is_file():
         raise DataError("is not there", path, remedy="`spare images` writes it.")
     columns = ["image_kind", "image", *Fetched._fields]
-    names = [shards.read(path, columns).column(name).to_pylist() for name in columns]
-    return {(kind, image): Fetched(*rest) for kind, image, *rest in zip(*names, strict=True)}
+    table = shards.read(path, columns, "spare images")
+    names = [table.column(name).to_pylist() for name in columns]
+    return {
+        # One in the store is named from there, so that the store can be moved.
+        (kind, image): Fetched(status, str(blobs / place) if place else "", *rest)
+        for kind, image, status, place, *rest in zip(*names, strict=True)
+    }
 
 
 class Pictures:

@@ -11,11 +11,10 @@ the rows under way (the replies of language models are on disk one by one).
 
 from __future__ import annotations
 
-import contextlib
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -34,6 +33,7 @@ from spare.generation.stages import (
     Inputs,
     Options,
     Work,
+    asks,
     groups,
     load_stage,
     shard_path,
@@ -87,7 +87,8 @@ def generate(
         captions: folder of `spare captions`, of all sources or of one.
         out: folder to write to; what is in it and still true is not done again.
         stages: run only these, of `STAGES`; pairs are decided on once all have run.
-        rethreshold: run no stage; decide again from the scores that are there.
+        rethreshold: run no stage; decide again from the scores that are there, by the thresholds
+            that are given, and else by those of the last time.
         replicas: actors on a Ray cluster that make shards side by side; 0 makes them here.
         on_event: receives a line before each stage, and Progress within it.
         engine: how models are loaded: fields of `spare.harness.models.Options`.
@@ -97,9 +98,9 @@ def generate(
         SpareError: there are no captions, a stage lacks what it reads, a model cannot be loaded or
             is not the one that made what is there, or the disk is full.
     """
-    chosen = Options(**options)
-    _check(chosen)
     out = Path(out)
+    chosen = _settled(out, options, rethreshold)
+    _check(chosen)
     parts = find_parts(captions)
     for name in stages:
         load_stage(name)
@@ -110,9 +111,13 @@ def generate(
         (out / FUNNEL).unlink(missing_ok=True)  # written last: what has one is decided whole
         known: dict[str, Mapping[str, str]] = manifest["models"]
         models = Models(chosen, engine or {}, known, on_event)
-        counts = [shards.rows(part.path) for part in parts]
+        counts = [shards.rows(part.path, "spare captions") for part in parts]
         started = time.monotonic()
         todo = [name for name in STAGES if wanted(name, chosen) and name in (stages or STAGES)]
+        if not rethreshold and "generate" in todo and asks("generate", chosen) and not replicas:
+            parts_of = [Inputs(out, part) for part in parts]
+            if not all(is_fresh(["generate"], one, chosen) for one in parts_of):
+                models.require_schema()  # before a million captions are asked about for nothing
         for names in () if rethreshold else groups(todo, chosen):
             _run(names, out, parts, counts, chosen, models, replicas, on_event)
             manifest["facts"] |= models.facts
@@ -137,6 +142,45 @@ def generate(
             for log in out.glob("*/*.replies.jsonl"):
                 log.unlink()
     return found
+
+
+CUTS = (
+    *("prefilter", "similar", "guard", "support", "in_sentence", "clipscore", "clip_scale"),
+    *("spatial", "cap", "harmless", "weights"),
+)
+"""Options that decide about what is there already."""
+
+
+def _settled(out: Path, given: Mapping[str, Any], rethreshold: bool) -> Options:
+    """The options of a call. Raises SpareError if they would replace what another model made, or
+    have one asked although none is to be."""
+    before = _manifest(out).get("options", {})
+    if not rethreshold:
+        chosen = Options(**given)
+        if before.get("llm", chosen.llm) != chosen.llm and any(out.glob("generate/*.parquet")):
+            raise SpareError(
+                f"{out} holds pairs by {before['llm']}, and --llm {chosen.llm} would replace them; "
+                "name that model, or choose another --out."
+            )
+        return chosen
+    names = [field.name for field in fields(Options) if field.name in before]
+    known = asdict(Options(**{name: before[name] for name in names}))
+    for name, value in given.items():
+        if name not in CUTS and value != known[name]:
+            raise SpareError(
+                f"--rethreshold decides about what is there; with another {name.replace('_', '-')} "
+                "something else would be: leave out --rethreshold."
+            )
+    return Options(**{**known, **given})
+
+
+def _manifest(out: Path) -> dict[str, Any]:
+    """The manifest in a folder; {} if there is none that can be read."""
+    try:
+        found = json.loads((out / "manifest.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) and found.get("format") == FORMAT else {}
 
 
 def _check(options: Options) -> None:
@@ -174,11 +218,9 @@ def _open_manifest(
         found = read_manifest(path)
         sources[found["source"]] = {"files": found["files"], "counts": found["counts"]}
     path = out / "manifest.json"
-    old: dict[str, Any] = {}
+    old = _manifest(out)
     if path.exists():
-        with contextlib.suppress(OSError, ValueError):
-            old = json.loads(path.read_text("utf-8"))
-        if old.get("format") != FORMAT:
+        if not old:
             raise SpareError(f"{path} is damaged or of another version; choose another --out.")
         if old["captions"] != sources:
             raise SpareError(
@@ -297,10 +339,10 @@ class Workshop:
             if name not in self._open:
                 self._open[name] = load_stage(name).open_stage(self._options, self._models)
             table = self._open[name](inputs, on_row if name == names[-1] else lambda rows: None)
-            failed = _failed(name, table)
-            shards.write(
-                inputs.shard(name), table, {"stage": name, "fingerprint": mark, "failed": failed}
-            )
+            facts: dict[str, Any] = {"stage": name, "fingerprint": mark}
+            facts["failed"] = _failed(name, table)
+            facts["settings"] = dict(load_stage(name).settings(self._options))
+            shards.write(inputs.shard(name), table, facts)
 
 
 def _failed(name: str, table: Any) -> str:

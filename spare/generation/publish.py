@@ -74,9 +74,14 @@ def publish(
     out = Path(out)
     if out.resolve() == Path(pairs).resolve():
         raise SpareError(f"{out} holds the pairs themselves; choose another --out.")
-    if out.exists() and any(out.iterdir()) and not _is_ours(out):
+    if out.exists() and not _is_ours(out):
         raise SpareError(f"{out} holds something else; choose another --out.")
-    funnel = json.loads((Path(pairs) / "funnel.json").read_text("utf-8"))
+    try:
+        funnel = json.loads((Path(pairs) / "funnel.json").read_text("utf-8"))
+    except ValueError:
+        raise SpareError(
+            f"{pairs}/funnel.json is damaged; `spare generate ... --rethreshold` writes it anew."
+        ) from None
     with locked(out):
         (out / CARD).unlink(missing_ok=True)  # without its card it is not whole
         shutil.rmtree(out / "data", ignore_errors=True)
@@ -111,6 +116,9 @@ def publish(
 
 def _is_ours(out: Path) -> bool:
     path = out / CARD
+    # A call that was killed early leaves no more than its lock.
+    if {file.name for file in out.iterdir()} <= {".lock"}:
+        return True
     return (out / "data").is_dir() or (path.is_file() and "spatial-qa" in path.read_text("utf-8"))
 
 

@@ -11,7 +11,7 @@ import csv
 import hashlib
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from heapq import nsmallest
 from pathlib import Path
@@ -132,15 +132,22 @@ def _picture(pictures: Pictures, inputs: Inputs, row: int) -> Mapping[str, str]:
     return {"source": source, "problem": problem}
 
 
-def rates(path: str | Path) -> list[Rate]:
+def rates(path: str | Path, pairs: str | Path = "") -> list[Rate]:
     """The share of each label in a CSV file that the page saved, and of all that are not right.
 
+    Args:
+        pairs: folder of `spare generate`; every labelled pair must be one of its kept ones.
+
     Raises:
-        SpareError: it is no such file, has a label that is none, or nothing is labelled.
+        SpareError: it is no such file, has a label that is none, or one of another data set's
+            pairs, or nothing is labelled.
     """
     from statsmodels.stats.proportion import proportion_confint
 
-    labels = _labels(Path(path))
+    of_pairs = _labels(Path(path))
+    if pairs:
+        _check_ids(of_pairs, pairs)
+    labels = list(of_pairs.values())
     counts = Counter(labels)
     found = []
     wrong = sum(count for label, count in counts.items() if label not in GOOD)
@@ -151,13 +158,28 @@ def rates(path: str | Path) -> list[Rate]:
     return found
 
 
-def _labels(path: Path) -> Sequence[str]:
+def _check_ids(labels: Mapping[str, str], pairs: str | Path) -> None:
+    parts, _, _ = read_pipeline(pairs)
+    left = set(labels)
+    for part in parts:
+        left.difference_update(Inputs(Path(pairs), part).column("cut", "pair_id"))
+    if left:
+        raise SpareError(
+            f"{min(left)!r} and {len(left) - 1} more of the labelled pairs are not in {pairs}: the "
+            "labels are of other pairs."
+            if len(left) > 1
+            else f"The labelled pair {min(left)!r} is not in {pairs}."
+        )
+
+
+def _labels(path: Path) -> Mapping[str, str]:
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            rows, columns = list(reader), set(reader.fieldnames or ())
     except (OSError, UnicodeDecodeError, csv.Error):
         raise DataError("cannot be read", path) from None
-    if not rows or {"id", "label"} - rows[0].keys():
+    if {"id", "label"} - columns:
         raise DataError("has no columns id and label; the page saves such a file", path)
     labels: dict[str, str] = {}
     for number, row in enumerate(rows, 1):
@@ -170,4 +192,4 @@ def _labels(path: Path) -> Sequence[str]:
             raise DataError(f"{row['id']} has two labels", path, number)
     if not labels:
         raise DataError("no pair in it has a label", path)
-    return list(labels.values())
+    return labels

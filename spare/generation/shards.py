@@ -80,8 +80,10 @@ def remade(*parts: Any) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
-def read(path: Path, columns: Sequence[str] | None = None) -> pyarrow.Table:
-    """A shard's rows.
+def read(
+    path: Path, columns: Sequence[str] | None = None, writer: str = "spare generate"
+) -> pyarrow.Table:
+    """A shard's rows. `writer` is the command that writes it.
 
     Raises:
         DataError: it is not there or damaged; then it is taken away, so that it is made again.
@@ -89,31 +91,31 @@ def read(path: Path, columns: Sequence[str] | None = None) -> pyarrow.Table:
     import pyarrow.parquet
 
     wanted = None if columns is None else list(columns)
-    with _whole(path):
+    with _whole(path, writer):
         return pyarrow.parquet.read_table(path, columns=wanted, page_checksum_verification=True)
 
 
-def rows(path: Path) -> int:
+def rows(path: Path, writer: str = "spare generate") -> int:
     """How many rows a shard has. Raises DataError as `read` does."""
     import pyarrow.parquet
 
-    with _whole(path):
+    with _whole(path, writer):
         return int(pyarrow.parquet.read_metadata(path).num_rows)
 
 
 @contextlib.contextmanager
-def _whole(path: Path) -> Iterator[None]:
+def _whole(path: Path, writer: str) -> Iterator[None]:
     import pyarrow
 
     try:
         yield
     except FileNotFoundError:
-        raise DataError("is not there", path, remedy="Run the command that writes it.") from None
+        raise DataError("is not there", path, remedy=f"Run `{writer}`, which writes it.") from None
     except (OSError, pyarrow.ArrowException):
         with contextlib.suppress(OSError):
             path.unlink()
         raise DataError(
             "was damaged and has been taken away",
             path,
-            remedy="Run the same command again, which writes it anew.",
+            remedy=f"Run `{writer}` again, which writes it anew.",
         ) from None

@@ -12,6 +12,7 @@ from spare.generation.stages.tags import CLASS_OF_GROUP
 from spare.leaderboards.grids import Column, Grid
 
 ABOUT: Mapping[str, str] = {
+    "prefilter": "its caption is not about space",
     "repeat": "the words of an earlier question about the caption",
     "contradiction": "one question with two answers; neither is kept",
     "similar": "nearly the meaning of an earlier question",
@@ -22,6 +23,7 @@ ABOUT: Mapping[str, str] = {
     "clipscore": "the question does not go with the picture",
     "not spatial": "not about space",
     "benchmark picture": "a benchmark asks about the picture",
+    "excluded": "its picture is on the list of --exclude-images",
     "balance": "over the cap of its relation",
     "not scored": "a stage has no score of it",
 }
@@ -66,12 +68,16 @@ def _source(name: str, counts: Mapping[str, int]) -> tuple[str, ...]:
 def _notes(found: Mapping[str, Any]) -> Iterator[str]:
     gate = found["prefilter"]
     if gate.get("stopped by the gate"):
-        told = f"{counted(gate['stopped by the gate'], 'caption')} without a keyword were not asked"
+        stopped = gate["stopped by the gate"]
+        told = f"Not asked about: {counted(stopped, 'caption')} without a keyword"
         checks = gate.get("spot checks", 0)
         if checks:
-            missed = gate.get("spot checks about space", 0)
+            missed, passed = gate["spot checks about space"], gate.get("let through by both", 0)
+            there = passed + stopped * missed / checks
+            recall = f"{passed / there:.1%}" if there else "not known"
             told += (
-                f" about; of {checks:,} of them that were all the same, {missed:,} are about space"
+                f". Of {checks:,} of them that were all the same {missed:,} turned out to be about "
+                f"space: the gate's recall is {recall}"
             )
         yield f"{told}."
     replies = found["replies"]
@@ -98,6 +104,8 @@ def _notes(found: Mapping[str, Any]) -> Iterator[str]:
             f"the raw cosine, {scale['dropped at w2.5']:,} on 2.5 times that."
         )
     for name, count in found["contamination"].items():
+        if name == "excluded":
+            continue
         yield f"{counted(count, 'pair')} about pictures of {name}."
 
 

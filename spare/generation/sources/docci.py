@@ -35,7 +35,7 @@ def read(data: Path, notes: Notes) -> Iterator[Caption]:
     images = folder / "images"
     there = {path.name for path in images.iterdir()} if images.is_dir() else set()
     packed = (folder / ARCHIVE).is_file()
-    for row in read_objects(folder / DESCRIPTIONS, FIELDS, notes):
+    for row in read_objects(folder / DESCRIPTIONS, FIELDS, "description", notes):
         name = str(row["image_file"])
         if row["split"] not in SPLITS:
             notes.fault(

@@ -11,8 +11,11 @@ from spare.errors import DataError
 from spare.generation.captions import Notes
 
 
-def read_objects(path: Path, columns: Sequence[str], notes: Notes) -> Iterator[dict[str, Any]]:
-    """The objects of a file that have all the columns; other lines are counted and told.
+def read_objects(
+    path: Path, columns: Sequence[str], text: str, notes: Notes
+) -> Iterator[dict[str, Any]]:
+    """The objects of a file that have all the columns, `text` of which holds words (or null, which
+    is an empty caption); other lines are counted and told.
 
     Raises:
         DataError: the file cannot be read, or not one of its lines is what it should be.
@@ -40,6 +43,11 @@ def read_objects(path: Path, columns: Sequence[str], notes: Notes) -> Iterator[d
                     notes.fault(
                         "lines without a field", f"{path}, line {number}: {missing[0]} is missing."
                     )
+                    continue
+                if value[text] is None:
+                    value[text] = ""
+                if not isinstance(value[text], str):
+                    notes.fault("captions that are no text", f"{path}, line {number}: {text}.")
                     continue
                 good += 1
                 yield value

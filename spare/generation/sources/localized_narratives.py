@@ -58,7 +58,7 @@ def read(data: Path, notes: Notes) -> Iterator[Caption]:
         folder = _folder(file)
         images = data / folder
         there = {path.name for path in images.iterdir()} if images.is_dir() else set()
-        for row in read_objects(file.path, FIELDS, notes):
+        for row in read_objects(file.path, FIELDS, "caption", notes):
             if MARKS[file.subset] not in str(row["dataset_id"]).lower():
                 notes.fault(
                     "another set's rows",
@@ -97,9 +97,10 @@ def _files(data: Path, notes: Notes) -> list[File]:
         plain = [file for file in files if not file.traces] or files
         missing = set(range(plain[0].parts)) - {file.part for file in plain}
         if missing:
+            names = ", ".join(f"{part:05d}" for part in sorted(missing))
             notes.fault(
-                "missing parts",
-                f"{subset} {split}: part {min(missing)} of {plain[0].parts} is not there.",
+                "incomplete sets",
+                f"{subset} {split}: of {plain[0].parts} parts {names} are not there.",
             )
         chosen += plain
     return chosen

@@ -37,7 +37,8 @@ def read(data: Path, notes: Notes) -> Iterator[Caption]:
     parts = [tuple(map(int, match.groups())) for path in paths if (match := NAME.match(path.name))]
     missing = set(range(parts[0][1])) - {part for part, _ in parts}
     if missing:
-        notes.fault("missing parts", f"train: part {min(missing)} of {parts[0][1]} is not there.")
+        names = ", ".join(f"{part:05d}" for part in sorted(missing))
+        notes.fault("incomplete sets", f"train: of {parts[0][1]} parts {names} are not there.")
     for path in paths:
         yield from _read(path, notes)
 

@@ -128,7 +128,7 @@ class Inputs:
     @cached_property
     def captions(self) -> pyarrow.Table:
         """The captions."""
-        return shards.read(self.part.path)
+        return shards.read(self.part.path, writer="spare captions")
 
     @cached_property
     def pairs(self) -> Pairs:
@@ -185,17 +185,19 @@ class Pairs:
 
 def read_pairs(generated: pyarrow.Table, captions: pyarrow.Table) -> Pairs:
     """The pairs of a shard of `generate`."""
-    ids, questions, answers, sentences, rows = [], [], [], [], []
+    import pyarrow.compute
+
+    lists = generated.column("pairs").combine_chunks()
+    flat = lists.flatten()
+    questions, answers, sentences = (
+        flat.field(name).to_pylist() for name in ("question", "answer", "sentence")
+    )
     names = generated.column("caption_id").to_pylist()
-    for row, (name, pairs) in enumerate(
-        zip(names, generated.column("pairs").to_pylist(), strict=True)
-    ):
-        for number, pair in enumerate(pairs):
-            ids.append(f"{name}-{number}")
-            questions.append(pair["question"])
-            answers.append(pair["answer"])
-            sentences.append(pair["sentence"])
-            rows.append(row)
+    ids: list[str] = []
+    rows: list[int] = []
+    for row, count in enumerate(pyarrow.compute.list_value_length(lists).to_pylist()):
+        ids += [f"{names[row]}-{number}" for number in range(count)]
+        rows += [row] * count
     texts = captions.column("caption").to_pylist()
     return Pairs(ids, questions, answers, sentences, rows, texts)
 

@@ -21,8 +21,8 @@ NEEDS = ("generate",)
 
 
 def wanted(options: Options) -> bool:
-    """Unless it is switched off."""
-    return options.benchmarks != "none"
+    """Unless it is switched off, and the user names no pictures."""
+    return options.benchmarks != "none" or bool(options.exclude)
 
 
 def settings(options: Options) -> Mapping[str, Any]:

@@ -185,7 +185,9 @@ def _compare(
 
 def normalised(text: str) -> str:
     """A text without what makes no difference: case, width, spaces, its last mark."""
-    return " ".join(unicodedata.normalize("NFKC", text).casefold().split()).rstrip("?.! ")
+    if not text.isascii():
+        text = unicodedata.normalize("NFKC", text)
+    return " ".join(text.casefold().split()).rstrip("?.! ")
 
 
 def differ(one: Sequence[str], other: Sequence[str], caption: Container[str]) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from spare.generation import llm, templates
+from spare.generation import llm, shards, templates
 from spare.generation.models import Models
 from spare.generation.stages import Inputs, Options, Work
 
@@ -64,10 +64,11 @@ def _by_model(options: Options, models: Models) -> Work:
         ids = inputs.captions.column("caption_id").to_pylist()
         texts = inputs.captions.column("caption").to_pylist()
         passes = _passes(inputs, options)
+        known = _known(inputs, options)
         requests = [
             llm.pairs_request(name, text, options.max_new_tokens)
             for name, text, asked in zip(ids, texts, passes, strict=True)
-            if asked
+            if asked and name not in known
         ]
         others = len(ids) - len(requests)
         replies = llm.answered(
@@ -77,6 +78,9 @@ def _by_model(options: Options, models: Models) -> Work:
         for name, asked in zip(ids, passes, strict=True):
             if not asked:
                 rows.append({"asked": False, "pairs": [], "finish": ""})
+                continue
+            if name in known:
+                rows.append(known[name])
                 continue
             reply = replies[name]
             found, rejected = llm.read_pairs(reply.text)
@@ -97,6 +101,16 @@ def _by_model(options: Options, models: Models) -> Work:
         return _table(inputs, rows)
 
     return work
+
+
+def _known(inputs: Inputs, options: Options) -> dict[str, dict[str, Any]]:
+    """Caption -> its row of the shard that is there, if that differs in nothing but which captions
+    were let pass: no caption is asked about twice because a threshold has moved."""
+    made_of = dict((shards.facts(inputs.shard("generate")) or {}).get("settings", {}))
+    if {**made_of, "prefilter": options.prefilter} != dict(settings(options)):
+        return {}
+    rows = inputs.table("generate").to_pylist()
+    return {row["caption_id"]: row for row in rows if row["asked"] and not row["error"]}
 
 
 def _passes(inputs: Inputs, options: Options) -> list[bool]:

@@ -8,6 +8,7 @@ meant where they cannot tell, a language model may say (`llm_frames`).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from spare.generation import llm
@@ -129,7 +130,7 @@ def tags(pairs: Pairs, number: int) -> dict[str, Any]:
     if main is None:
         empty = dict.fromkeys(COLUMNS, "")
         return {"relations": [], **empty, "frame": "none", "frame_by": "rule"}
-    relatum = phrase_behind(words, main.end)
+    relatum = phrase_behind(words, main.end, both=main.relation == "between")
     subject = phrase_before(words, main.start) if words is asked else _asked_for(asked)
     text = f"{pairs.questions[number]} {pairs.answers[number]}".lower()
     frame = frame_of(text, main.relation, relatum)
@@ -159,6 +160,7 @@ def _asked_for(words: Sequence[str]) -> str:
     return ""
 
 
+@lru_cache(maxsize=1024)
 def _vsr_category(keyword: str) -> str:
     """VSR's category of a keyword, under the spelling that VSR has."""
     for prefix in ("to the ", "on the ", "directly ", "at the ", ""):

@@ -186,6 +186,9 @@ def start(
         settings["max_num_batched_tokens"] = options.batch_tokens
     if current_platform.is_cpu():
         settings["enforce_eager"] = True  # compiling takes minutes and needs a compiler
+        # Else it wants nearly all of the machine's memory to be free, as if it were a GPU's.
+        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        settings["kv_cache_memory_bytes"] = max(2**30, memory // 8)
     try:
         with _deaf_processes():
             return vllm.LLM(str(checkpoint.folder), **settings)
