@@ -20,7 +20,7 @@ import spare
 from spare.cli import main
 from spare.cli.demo import tell
 from spare.demo.checkpoint import build_checkpoint
-from spare.demo.run import Story, demo
+from spare.demo.run import Story, story
 from spare.demo.world import render_standins, sentences, write_world
 from spare.errors import SpareError
 from spare.harness.run import read_log
@@ -227,24 +227,40 @@ def test_the_whole_of_vsr_zeroshot_runs(tmp_path: Path) -> None:
     assert len(relations) == 53
 
 
-@pytest.mark.slow
 def test_demo(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["demo", "--out", str(tmp_path / "demo")]) == 0
+    printed, progress = capfd.readouterr()
+    assert "it/s" not in progress  # a bar of transformers' own
+    assert "whatsup_a v1 (json)" in printed
+    base, guesser = (
+        spare.load_run(tmp_path / "demo" / "runs" / name) for name in ("base", "random")
+    )
+    for run in (base, guesser):
+        tasks = [(score.task, score.prompt) for score in run.scores]
+        assert tasks[:2] == [("whatsup_a", "answers"), ("vsr_zeroshot", "spare")]
+    # It names what is there, and does not know where.
+    objects = [run.scores[2].metrics["accuracy"]["value"] for run in (base, guesser)]
+    assert objects[0] > objects[1] + 20
+
+
+@pytest.mark.slow
+def test_the_story(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """The whole story with two steps of training, so it says that nothing was learnt."""
     few = {"max_steps": "2", "batch": "16"}
 
     def told() -> Story:
-        return demo(tmp_path, count=64, sets=4, seeds=2, settings=few)
+        return story(tmp_path, count=64, sets=4, seeds=2, settings=few)
 
-    story = told()
-    assert [run.path.name for run in story.seeds] == ["seed-0", "seed-1"]
-    assert [score.task for score in story.base.scores] == [
+    first = told()
+    assert [run.path.name for run in first.seeds] == ["seed-0", "seed-1"]
+    assert [score.task for score in first.base.scores] == [
         *("whatsup_a", "vsr_zeroshot", "custom:objects")
     ]
-    assert story.base.scores[0].prompt == "answers"
-    assert len(story.spatial) == len(story.general) == 4
-    assert story.shortcuts["What's Up"][0] == story.shortcuts["VSR"][1] == 25.0
-    assert story.site.is_file()
-    assert tell(story) == 1
+    assert first.base.scores[0].prompt == "answers"
+    assert len(first.spatial) == len(first.general) == 4
+    assert first.shortcuts["What's Up"][0] == first.shortcuts["VSR"][1] == 25.0
+    assert first.site.is_file()
+    assert tell(first) == 1
     printed, progress = capfd.readouterr()
     assert "it/s" not in progress  # a bar of transformers' own
     for said in ("seed 1", "control", "Seed 0 reached", "not 80"):
@@ -253,14 +269,14 @@ def test_demo(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     trained = [
         pyarrow.parquet.read_table(tmp_path / name / "data") for name in ("dataset", "control")
     ]
-    assert len(trained[0]) == len(trained[1]) == story.pairs
+    assert len(trained[0]) == len(trained[1]) == first.pairs
     # Once more, nothing is done again.
     weights = tmp_path / "arms" / "seed-0" / "model.safetensors"
     written = weights.stat().st_mtime_ns
-    assert told().spatial == story.spatial
+    assert told().spatial == first.spatial
     assert weights.stat().st_mtime_ns == written
 
 
 def test_the_demo_says_what_went_wrong_in_an_arm(tmp_path: Path) -> None:
     with pytest.raises(SpareError, match=r"`spare finetune` failed: .*steps_max.*\.log has all"):
-        demo(tmp_path, count=32, sets=2, seeds=1, settings={"steps_max": "2"})
+        story(tmp_path, count=32, sets=2, seeds=1, settings={"steps_max": "2"})

@@ -1,4 +1,5 @@
-"""The whole story from nothing, offline: a model that does not know where things are learns it.
+"""The demo, offline: a tiny model that names what it sees is scored; and the whole story, in which
+it learns where things are.
 
     out/data/        rendered scenes in the layouts of What's Up and VSR, and objects.jsonl
     out/docci/       training scenes with captions in DOCCI's layout
@@ -7,6 +8,7 @@
     out/arms/        checkpoints of the seeds and of the control, with logs
     out/runs/        all evaluations; `site/` shows them
 
+`demo` is done with the first of these and the base's run, beside a guesser's; `story` does all.
 Every part goes on where it was stopped, so the same call does.
 """
 
@@ -109,6 +111,42 @@ def _accuracy(run: Run, task: str) -> float:
 
 
 def demo(
+    out: str | Path, *, on_event: Callable[[Event], None] = lambda event: None
+) -> tuple[Run, Run]:
+    """Render scenes in the published layouts of What's Up and VSR, and score the base beside a
+    guesser: the main job, in seconds.
+
+    Returns:
+        The runs of the base and of the guesser.
+
+    Raises:
+        SpareError: what is in `out` is damaged.
+    """
+    out = Path(out)
+    objects = _world(out / "data", MAX_SETS, on_event)
+    base, guesser = (
+        _ask(model, objects, out / "runs" / name, on_event)
+        for model, name in ((str(BASE), "base"), ("random", "random"))
+    )
+    return base, guesser
+
+
+def _ask(model: str, objects: Path, out: Path, on_event: Callable[[Event], None]) -> Run:
+    return evaluate(
+        model,
+        _tasks(objects),
+        data=objects.parent,
+        out=out,
+        prompt={SPATIAL: "answers"},
+        on_event=on_event,
+    )
+
+
+def _tasks(objects: Path) -> list[str]:
+    return [*SUITES["demo"], f"custom:{objects}"]
+
+
+def story(
     out: str | Path,
     *,
     count: int = CAPTIONS,
@@ -129,20 +167,11 @@ def demo(
     """
     out = Path(out)
     objects = _world(out / "data", sets, on_event)
-    on_event("What the base knows ...")
-    tasks = [*SUITES["demo"], f"custom:{objects}"]
-    base = evaluate(
-        str(BASE),
-        tasks,
-        data=out / "data",
-        out=out / "runs" / "base",
-        prompt={SPATIAL: "answers"},
-        on_event=on_event,
-    )
+    base = _ask(str(BASE), objects, out / "runs" / "base", on_event)
     pairs = _pairs(out, count, on_event)
     names = [*(f"seed-{seed}" for seed in range(seeds)), CONTROL]
     on_event(f"Training {', '.join(names)} ({_side_by_side(names)} at a time) ...")
-    _arms(out, names, tasks, settings or {}, on_event)
+    _arms(out, names, _tasks(objects), settings or {}, on_event)
     runs = [load_run(out / "runs" / name) for name in names]
     report([base.path, *(run.path for run in runs)], out=out / "site", base=base.path)
     return Story(
