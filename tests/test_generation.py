@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -516,6 +517,34 @@ def test_models_are_asked_for_everything(asked: Path) -> None:
     manifest = json.loads((asked / "manifest.json").read_text())
     assert set(manifest["models"]) == {"llm", "clip"}
     assert not list(asked.glob("*/*.replies.jsonl"))
+
+
+@pytest.mark.slow
+def test_a_language_model_from_captions_to_a_data_set(
+    models: dict[str, str], tmp_path: Path
+) -> None:
+    """Two hundred captions of three sources, by a model that knows nothing but keeps to the schema:
+    its pairs are nonsense, and every table and the card count them all the same."""
+    write_sources(tmp_path / "data", 70)
+    for source in SOURCES:
+        captions(source, data=tmp_path / "data", out=tmp_path / "captions")
+    options = OPTIONS | {"max_new_tokens": 420}
+    found = generate(tmp_path / "captions", out=tmp_path / "qa", llm=models["llm"], **options)
+    assert sum(one["captions"] for one in found["sources"].values()) == 210
+    assert set(found["sources"]) == set(SOURCES)
+    pairs = [one for (one,) in table(tmp_path / "qa", "generate", "pairs")]
+    assert all(one["question"].endswith("?") for some in pairs for one in some)
+    assert sum(map(len, pairs)) == sum(found["pairs"].values()) >= 100
+    published = publish(tmp_path / "qa", out=tmp_path / "dataset")
+    rows = datasets.load_dataset(str(tmp_path / "dataset"), cache_dir=str(tmp_path / "c"))["train"]
+    card = (tmp_path / "dataset" / "README.md").read_text()
+    assert len(rows) == published["pairs"] == found["pairs"]["kept"] > 0
+    assert f"{len(rows):,} pairs, made of" in card
+    for source, count in Counter(rows["source"]).items():
+        assert re.search(rf"\| {source} +\| +{count:,} \|", card)
+    assert str(models["llm"]) in card
+    (spread,) = relations([tmp_path / "qa"])
+    assert spread.texts == len(rows)
 
 
 def test_a_killed_run_goes_on_and_comes_to_the_same(

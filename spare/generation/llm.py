@@ -78,13 +78,16 @@ SCHEMA = json.dumps(
             "additionalProperties": False,
             "required": ["question", "answer"],
             "properties": {
-                "question": {"type": "string", "minLength": 5, "maxLength": LONGEST_QUESTION},
+                "question": {
+                    "type": "string",
+                    "pattern": rf"^[^\n?]{{4,{LONGEST_QUESTION - 1}}}\?$",
+                },
                 "answer": {"type": "string", "minLength": 1, "maxLength": LONGEST_ANSWER},
             },
         },
     }
 )
-"""Bounded everywhere, so that a reply that runs in circles ends by itself."""
+"""Bounded everywhere, so that a reply that runs in circles ends by itself; questions end as such."""
 
 
 def classify_request(key: str, text: str) -> Request:
