@@ -87,7 +87,7 @@ SCHEMA = json.dumps(
         },
     }
 )
-"""Bounded everywhere, so that a reply that runs in circles ends by itself; questions end as such."""
+"""Bounded everywhere, so a reply that runs in circles ends by itself; a question has its mark."""
 
 
 def classify_request(key: str, text: str) -> Request:
