@@ -427,6 +427,11 @@ def test_labels_must_be_of_the_pairs(qa: Path, tmp_path: Path) -> None:
         rates(path, qa)
 
 
+def test_what_writes_no_pairs_is_refused_at_once(world: Path, tmp_path: Path) -> None:
+    with pytest.raises(SpareError, match="or template:, and not clip:any"):
+        generate(world / "captions", out=tmp_path / "qa", llm="clip:any")
+
+
 def test_relation_weights_must_be_weights(world: Path, tmp_path: Path) -> None:
     for weight in ("-3", "NaN", "1e309"):
         (tmp_path / "weights.json").write_text('{"weights": {"left": ' + weight + "}}")

@@ -43,6 +43,8 @@ from spare.harness.environment import environment
 
 FORMAT = 1
 FUNNEL = "funnel.json"
+WRITERS = ("transformers", "vllm", "openai")
+"""Engines whose models can write pairs."""
 
 
 @dataclass(slots=True)
@@ -192,8 +194,14 @@ def _check(options: Options) -> None:
         raise SpareError("--clip-scale is raw (the cosine) or w2.5 (2.5 times that).")
     if options.max_new_tokens < 1:
         raise SpareError("--max-new-tokens must be at least 1.")
-    if options.llm.startswith("template:") and options.llm != "template:":
+    engine, colon, name = options.llm.partition(":")
+    if engine == "template" and name:
         raise SpareError("--llm template: takes nothing behind its colon.")
+    if colon and engine not in (*WRITERS, "template") and not Path(options.llm).exists():
+        raise SpareError(
+            f"--llm is {', '.join(f'{one}:NAME' for one in WRITERS)} or template:, and not "
+            f"{options.llm}."
+        )
 
 
 def _check_files(options: Options, out: Path, parts: Sequence[Part]) -> None:
