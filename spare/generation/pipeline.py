@@ -33,7 +33,6 @@ from spare.generation.stages import (
     Inputs,
     Options,
     Work,
-    asks,
     groups,
     load_stage,
     shard_path,
@@ -116,10 +115,6 @@ def generate(
         counts = [shards.rows(part.path, "spare captions") for part in parts]
         started = time.monotonic()
         todo = [name for name in STAGES if wanted(name, chosen) and name in (stages or STAGES)]
-        if not rethreshold and "generate" in todo and asks("generate", chosen) and not replicas:
-            parts_of = [Inputs(out, part) for part in parts]
-            if not all(is_fresh(["generate"], one, chosen) for one in parts_of):
-                models.require_schema()  # before a million captions are asked about for nothing
         for names in () if rethreshold else groups(todo, chosen):
             _run(names, out, parts, counts, chosen, models, replicas, on_event)
             manifest["facts"] |= models.facts

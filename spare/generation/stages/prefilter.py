@@ -39,7 +39,10 @@ def settings(options: Options) -> Mapping[str, Any]:
 def open_stage(options: Options, models: Models) -> Work:
     """What does a shard: caption_id, mentions (keywords in it), gate (it has some), probability
     (that it is about space; null if it was not asked), error."""
-    return _by_keywords if options.template else _by_model(models)
+    if options.template:
+        return _by_keywords
+    models.require_schema()  # before a million captions are asked about for nothing
+    return _by_model(models)
 
 
 def _by_keywords(inputs: Inputs, on_row: Callable[[int], None]) -> pyarrow.Table:
