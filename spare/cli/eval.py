@@ -27,7 +27,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--tasks",
         required=True,
-        help="tasks and suites, separated by commas (see `spare tasks`); custom:FILE is your own",
+        help="tasks and suites, separated by commas (see `spare tasks`); custom:FILE is your own; "
+        "lm-eval:NAME a text task of lm-eval",
     )
     add("--data", required=True, metavar="DIR", help="folder with the published files")
     add("--out", required=True, metavar="RUN", help="run directory; one that is there goes on")
