@@ -10,7 +10,7 @@ from spare.cli.eval import choice
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("folder", metavar="DIR", help="folder to write them into")
-    add("--to", required=True, metavar="HARNESS", help="lm-eval")
+    add("--to", required=True, metavar="HARNESS", help="lm-eval or vlmevalkit")
     add("--data", required=True, metavar="DATA", help="folder with the published files")
     add("--tasks", default="", help="tasks and suites; by default all whose files are there")
     for name, help_text in (
@@ -21,8 +21,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         add(f"--{name}", action="append", default=[], metavar="[TASK=]NAME", help=help_text)
     add("--limit", type=int, metavar="N", help="only the first N questions per task, for a try")
     parser.epilog = (
-        "Pictures stay in DATA and are opened from there. The other harness needs this package "
-        "beside it, which opens the pictures and judges the replies."
+        "lm-eval opens the pictures in DATA and judges replies by this package, which it needs "
+        "beside it. For VLMEvalKit pictures are written into DIR; `spare score --replies` judges "
+        "its result files."
     )
 
 

@@ -17,7 +17,10 @@ from spare.harness.asking import Evaluation
 from spare.harness.evaluate import Choice, choose
 from spare.tasks import LISTED, expand, load_task
 
-NEIGHBOURS: Mapping[str, str] = {"lm-eval": "spare.harness.neighbours.lm_eval"}
+NEIGHBOURS: Mapping[str, str] = {
+    "lm-eval": "spare.harness.neighbours.lm_eval",
+    "vlmevalkit": "spare.harness.neighbours.vlmevalkit",
+}
 """Harness -> the module that knows it. Importing the module does not import the harness."""
 
 
@@ -68,13 +71,13 @@ def export_tasks(
     limit: int | None = None,
 ) -> Export:
     """Write our tasks down as tasks of another harness, which then asks the same questions with the
-    same pictures and judges the replies by our rules.
+    same pictures.
 
     Args:
-        to: the harness ("lm-eval").
+        to: the harness ("lm-eval", "vlmevalkit").
         folder: where they are written; what is there of the same name is replaced.
         tasks: names of tasks and suites; all whose files are in `data` if empty.
-        data: folder with the published files. Pictures stay there and are opened from there.
+        data: folder with the published files. For lm-eval pictures stay there.
         split, prompt, rules: a name for all tasks, or task -> name.
         limit: only the first so many questions of each task.
 

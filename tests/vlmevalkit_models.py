@@ -1,0 +1,77 @@
+"""Models as VLMEvalKit wants them, for the tests. Imported where VLMEvalKit is."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from typing import Any
+
+import PIL.Image
+import torch
+import transformers
+from vlmeval.vlm.base import BaseModel
+
+
+class Tiny(BaseModel):  # type: ignore[misc]
+    """Any small checkpoint of transformers, used as its documentation says."""
+
+    INTERLEAVE = True
+
+    def __init__(self, model_path: str, max_new_tokens: int = 16) -> None:
+        super().__init__()
+        self.network: Any = transformers.AutoModelForImageTextToText.from_pretrained(model_path)
+        self.processor: Any = transformers.AutoProcessor.from_pretrained(model_path)
+        self.bound = max_new_tokens
+
+    def generate_inner(self, message: list[dict[str, str]], dataset: str | None = None) -> str:
+        content: list[dict[str, Any]] = []
+        for part in message:
+            if part["type"] == "image":
+                with PIL.Image.open(part["value"]) as image:
+                    content.append({"type": "image", "image": image.convert("RGB")})
+            else:
+                content.append({"type": "text", "text": part["value"]})
+        inputs = self.processor.apply_chat_template(
+            [{"role": "user", "content": content}],
+            tokenize=True,
+            add_generation_prompt=True,
+            return_dict=True,
+            return_tensors="pt",
+        )
+        with torch.inference_mode():
+            tokens = self.network.generate(
+                **inputs,
+                max_new_tokens=self.bound,
+                do_sample=False,
+                repetition_penalty=1.0,
+            )
+        written = tokens[0, inputs["input_ids"].shape[1] :]
+        return str(self.processor.tokenizer.decode(written, skip_special_tokens=True))
+
+
+class Moody(BaseModel):  # type: ignore[misc]
+    """Says what it was shown, or does what it is told to."""
+
+    def __init__(self, interleave: bool = False, level: float = 0.0) -> None:
+        super().__init__()
+        self.INTERLEAVE = interleave
+        self.level = level
+
+    def generate_inner(self, message: list[dict[str, str]], dataset: str | None = None) -> Any:
+        text = message[-1]["value"]
+        if text == "die":
+            print("about to die")
+            os.kill(os.getpid(), signal.SIGKILL)
+        if text == "exit":
+            raise SystemExit(3)
+        if text == "fail":
+            raise ValueError("no\nidea")
+        if text == "nothing":
+            return None
+        if text == "api":
+            return "Failed to obtain answer via API."
+        if text == "wait":
+            time.sleep(600)
+        print("VLMEvalKit's models say a lot", flush=True)
+        return "|".join([*(f"{part['type']}:{part['value']}" for part in message), str(dataset)])
