@@ -21,8 +21,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--model",
         required=True,
         help="path or hub id of a checkpoint; vllm:NAME to run it by vLLM; openai:NAME for a "
-        "server's model (--base-url); clip:NAME for a dual encoder; shuffled:MODEL to show any of "
-        "them the pictures of other questions; or random, majority",
+        "server's model (--base-url); clip:NAME for a dual encoder; lm-eval:TYPE,NAME=VALUE,... "
+        "for a model of lm-eval's; shuffled:MODEL to show any of them the pictures of other "
+        "questions; or random, majority",
     )
     add(
         "--tasks",
