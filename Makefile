@@ -7,7 +7,11 @@ BIN = $(VENV)/bin
 VLLM_VENV ?= .venv-vllm
 VLLM_BIN = $(VLLM_VENV)/bin
 
-.PHONY: venv demo test test-ray test-vllm check format bench bench-vllm clean
+# VLMEvalKit is not made to be installed beside anything.
+VLMEVALKIT_VENV ?= .venv-vlmevalkit
+VLMEVALKIT_BIN = $(VLMEVALKIT_VENV)/bin
+
+.PHONY: venv demo test test-ray test-vllm test-vlmevalkit check format bench bench-vllm clean
 
 venv: $(VENV)/complete
 
@@ -42,6 +46,21 @@ $(VLLM_VENV)/complete: pyproject.toml constraints-vllm.txt
 	  > $$($(VLLM_BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/spare_torchvision.pth
 	touch $@
 
+test-vlmevalkit: $(VLMEVALKIT_VENV)/complete
+	$(VLMEVALKIT_BIN)/python -m pytest tests/test_vlmevalkit.py tests/test_vlmevalkit_export.py tests/test_engine_contract.py
+
+# ms-vlmeval asks for old versions of some packages, and for many that only single data sets need: these are all that it is
+# imported with, and all of the models and data sets that the tests use.
+$(VLMEVALKIT_VENV)/complete: pyproject.toml constraints-vlmevalkit.txt
+	$(PYTHON) -m venv $(VLMEVALKIT_VENV)
+	$(VLMEVALKIT_BIN)/pip install --quiet --upgrade pip
+	$(VLMEVALKIT_BIN)/pip install --quiet --constraint constraints-vlmevalkit.txt --editable '.[transformers]' \
+	  pytest hypothesis datasets decord imageio jieba joblib json_repair levenshtein math-verify nltk num2words openai \
+	  opencv-python-headless pandas portalocker pylatexenc qwen_vl_utils requests rouge scikit-learn sty termcolor \
+	  timeout-decorator tqdm validators xlsxwriter
+	$(VLMEVALKIT_BIN)/pip install --quiet --no-deps --constraint constraints-vlmevalkit.txt ms-vlmeval
+	touch $@
+
 check: venv
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -58,4 +77,4 @@ bench-vllm: $(VLLM_VENV)/complete
 	$(VLLM_BIN)/python benchmarks/bench_vllm.py
 
 clean:
-	rm -rf $(VENV) $(VLLM_VENV) build *.egg-info
+	rm -rf $(VENV) $(VLLM_VENV) $(VLMEVALKIT_VENV) build *.egg-info

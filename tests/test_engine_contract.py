@@ -23,7 +23,7 @@ from spare.images import Picture
 from spare.tasks.types import Sample
 from spare.tasks.whatsup import CAPTION_REQUEST
 
-ENGINES = ("random", "majority", "transformers", "vllm", "clip", "lm-eval")
+ENGINES = ("random", "majority", "transformers", "vllm", "clip", "lm-eval", "vlmevalkit")
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,11 @@ def engine(request: Any, tmp_path_factory: pytest.TempPathFactory) -> Engine:
     if name == "lm-eval":
         pytest.importorskip("lm_eval", reason="lm-eval is not installed")
         model = load_model(f"lm-eval:hf-multimodal,pretrained={folder},batch_size=8")
+        return Engine(model, looks=True, writes=True, ranks=False, tells=False)
+    if name == "vlmevalkit":
+        if importlib.util.find_spec("vlmeval") is None:
+            pytest.skip("VLMEvalKit is not installed; `make test-vlmevalkit` installs it")
+        model = load_model(f"vlmevalkit:vlmevalkit_models:Tiny,model_path={folder}")
         return Engine(model, looks=True, writes=True, ranks=False, tells=False)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("VLLM_CPU_KVCACHE_SPACE", "1")

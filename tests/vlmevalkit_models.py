@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import time
 from typing import Any
 
 import PIL.Image
@@ -48,30 +45,3 @@ class Tiny(BaseModel):  # type: ignore[misc]
             )
         written = tokens[0, inputs["input_ids"].shape[1] :]
         return str(self.processor.tokenizer.decode(written, skip_special_tokens=True))
-
-
-class Moody(BaseModel):  # type: ignore[misc]
-    """Says what it was shown, or does what it is told to."""
-
-    def __init__(self, interleave: bool = False, level: float = 0.0) -> None:
-        super().__init__()
-        self.INTERLEAVE = interleave
-        self.level = level
-
-    def generate_inner(self, message: list[dict[str, str]], dataset: str | None = None) -> Any:
-        text = message[-1]["value"]
-        if text == "die":
-            print("about to die")
-            os.kill(os.getpid(), signal.SIGKILL)
-        if text == "exit":
-            raise SystemExit(3)
-        if text == "fail":
-            raise ValueError("no\nidea")
-        if text == "nothing":
-            return None
-        if text == "api":
-            return "Failed to obtain answer via API."
-        if text == "wait":
-            time.sleep(600)
-        print("VLMEvalKit's models say a lot", flush=True)
-        return "|".join([*(f"{part['type']}:{part['value']}" for part in message), str(dataset)])

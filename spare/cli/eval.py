@@ -22,8 +22,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         required=True,
         help="path or hub id of a checkpoint; vllm:NAME to run it by vLLM; openai:NAME for a "
         "server's model (--base-url); clip:NAME for a dual encoder; lm-eval:TYPE,NAME=VALUE,... "
-        "for a model of lm-eval's; shuffled:MODEL to show any of them the pictures of other "
-        "questions; or random, majority",
+        "for a model of lm-eval's; vlmevalkit:NAME,SETTING=VALUE,... for one of VLMEvalKit's; "
+        "shuffled:MODEL to show any of them the pictures of other questions; or random, majority",
     )
     add(
         "--tasks",

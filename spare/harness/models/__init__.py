@@ -23,6 +23,7 @@ ENGINES: Mapping[str, str] = {
     "clip": "spare.harness.models.clip:load",
     "openai": "spare.harness.models.openai:load",
     "lm-eval": "spare.harness.models.lm_eval:load",
+    "vlmevalkit": "spare.harness.models.vlmevalkit:load",
     "shuffled": "spare.harness.models.shuffled:load",
 }
 """Engine -> "module:function". The function gets what follows `engine:` in the model's name."""

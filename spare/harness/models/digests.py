@@ -30,6 +30,17 @@ PROCESSOR_FILES = (
 )
 """What a processor may be loaded from. Chat templates lie elsewhere too and are digested apart."""
 
+MODEL_FILES = (
+    "adapter_config.json",
+    "chat_template.jinja",
+    "chat_template.json",
+    "config.json",
+    "generation_config.json",
+)
+"""What else a model may be loaded from, beside its weights."""
+
+WEIGHTS = ("*.safetensors", "*.bin", "*.pt", "*.pth", "*.gguf")
+
 PROVENANCE = frozenset(
     ("_name_or_path", "name_or_path", "base_model_name_or_path", "revision", "transformers_version")
 )
@@ -54,6 +65,15 @@ def digest_settings(files: Iterable[Path]) -> str:
     value, less `PROVENANCE`."""
     contents = {path.name: _settings(path) for path in files if path.exists()}
     return digest_text(json.dumps(contents, sort_keys=True))
+
+
+def digest_folder(folder: Path) -> str:
+    """SHA-256 over all that a folder's model may be loaded from: weights of any format, settings,
+    and code."""
+    weights = sorted(path for pattern in WEIGHTS for path in folder.glob(pattern))
+    settings = [folder / name for name in (*MODEL_FILES, *PROCESSOR_FILES)]
+    code = sorted(folder.glob("*.py"))
+    return digest_text(digest_files(weights) + digest_settings([*settings, *code]))
 
 
 def _settings(path: Path) -> Any:

@@ -1,0 +1,47 @@
+"""Wrappers as VLMEvalKit has them that need nothing of it, for what befalls the engine."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+
+class Moody:
+    """Says what it was shown, or does what it is told to."""
+
+    def __init__(self, interleave: bool = False, level: float = 0.0) -> None:
+        self.INTERLEAVE = interleave
+        self.level = level
+
+    def generate(self, message: list[dict[str, str]], dataset: str) -> Any:
+        text = message[-1]["value"]
+        if text == "exit":
+            raise SystemExit(3)
+        if text == "fail":
+            raise ValueError("no\nidea")
+        if text == "nothing":
+            return None
+        if text == "api":
+            return "Failed to obtain answer via API."
+        if text == "wait":
+            time.sleep(600)
+        print("VLMEvalKit's models say a lot", flush=True)
+        return "|".join([*(f"{part['type']}:{part['value']}" for part in message), str(dataset)])
+
+
+class Mortal:
+    """Dies after so many answers, until there is a file `sign`."""
+
+    def __init__(self, after: int, sign: str) -> None:
+        self.left = after
+        self.sign = Path(sign)
+
+    def generate(self, message: list[dict[str, str]], dataset: str) -> str:
+        if not self.left and not self.sign.exists():
+            print("about to die", flush=True)
+            os.kill(os.getpid(), signal.SIGKILL)
+        self.left -= 1
+        return "A"
