@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from spare.generation.benchmarks import digest_of
 from spare.generation.captions import Part, find_parts, read_manifest
 from spare.generation.cut import cut
 from spare.generation.funnel import funnel
-from spare.generation.models import Models
+from spare.generation.models import Awaited, Models
 from spare.generation.pictures import picture_table
 from spare.generation.stages import (
     STAGES,
@@ -53,6 +53,7 @@ class Progress:
     Attributes:
         stage: its name, or of neighbours the first and the last.
         total: captions in all shards; before: how many were done at first.
+        awaited: what the language model owes.
     """
 
     stage: str
@@ -60,6 +61,7 @@ class Progress:
     before: int = 0
     done: int = 0
     started: float = 0.0
+    awaited: Awaited = field(default_factory=Awaited)
 
     @property
     def pace(self) -> float:
@@ -285,6 +287,7 @@ def _run(
     progress.before = progress.done = sum(
         count for count, again in zip(counts, stale, strict=True) if not again
     )
+    progress.awaited = models.awaited
     if not any(stale):
         on_event(progress)
         return
