@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import re
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from spare.cli import main
+from spare.errors import SpareError
 from spare.generation.frames import FRAMES, frame_of
 from spare.generation.grammar import read_facts
 from spare.generation.mentions import find_mentions, keyword_counts, tokens
-from spare.generation.spatiality import gini, top_share
+from spare.generation.spatiality import gini, relations, top_share
 from spare.generation.stages import Pairs
 from spare.generation.stages.tags import CLASS_OF_GROUP, tags
 from spare.generation.templates import ask
@@ -205,3 +210,49 @@ def test_unevenness_is_between_none_and_all(counts: list[int]) -> None:
 def test_one_relation_alone_is_as_uneven_as_can_be() -> None:
     assert gini([0] * 28 + [7]) == pytest.approx(28 / 29)
     assert top_share([0] * 28 + [7]) == 1
+
+
+ROWS: list[dict[str, Any]] = [
+    {"text": "A cup stands above it."},
+    {"text": None},
+    {"text": "  "},
+    {"conversations": [{"from": "human", "value": None}]},
+    {"text": "The left one."},
+]
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "json", "parquet"])
+def test_a_row_without_a_text_is_counted_and_told(
+    tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / f"rows.{kind}"
+    if kind == "parquet":
+        import pyarrow
+        import pyarrow.parquet
+
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(ROWS), path)
+    else:
+        lines = map(json.dumps, ROWS)
+        path.write_text(f"[{','.join(lines)}]" if kind == "json" else "\n".join(lines))
+    (found,) = relations([path])
+    assert (found.texts, found.spatial, found.textless) == (2, 2, 3)
+    assert main(["relations", str(path)]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert f"3 rows without a text left out; the first is {path}, row 2." in told
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "sentence"),
+    [
+        ("rows.jsonl", '{"text": null}\n', r"rows\.jsonl: has no text in any of its rows"),
+        ("rows.jsonl", '{"text": "a"}\n{"te', r"rows\.jsonl, row 2: not JSON\. Fetch it"),
+        ("rows.csv", "words\nabove it\n", r"rename the column that holds them"),
+        ("rows.json", '{"text": "a"}', r"a list of objects was expected"),
+        ("rows.parquet", "PAR1", r"rows\.parquet: cannot be read as a whole parquet file"),
+        ("rows.txt", "above it", r"rows\.txt has none of the formats"),
+    ],
+)
+def test_no_texts_are_a_sentence(tmp_path: Path, name: str, text: str, sentence: str) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(SpareError, match=sentence):
+        relations([tmp_path / name])

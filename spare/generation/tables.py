@@ -151,7 +151,7 @@ def _relations(found: Mapping[str, Any]) -> Grid:
     return Grid("What the pairs that were kept are about", columns, rows, notes)
 
 
-SPREAD = ("texts", "spatial", "top 17 %", "Gini")
+SPREAD = ("texts", "no text", "spatial", "top 17 %", "Gini")
 
 
 def spatiality(found: Sequence[Spatiality]) -> list[Grid]:
@@ -166,6 +166,7 @@ def spatiality(found: Sequence[Spatiality]) -> list[Grid]:
                 (
                     one.name,
                     f"{one.texts:,}",
+                    f"{one.textless:,}",
                     f"{100 * one.spatial / one.texts:.1f} %",
                     f"{100 * one.top:.1f} %",
                     f"{one.gini:.2f}",
@@ -176,13 +177,20 @@ def spatiality(found: Sequence[Spatiality]) -> list[Grid]:
                 "SpaRE's Table 10 (reported)",
                 "-",
                 "-",
+                "-",
                 f"{100 * top_share(list(reported.values())):.1f} %",
                 f"{gini(list(reported.values())):.2f}",
             ),
         ],
         [
             "spatial: texts with a keyword of Table 10 that can be meant so. top 17 %: what the "
-            "five most common of 29 relations hold of all keywords."
+            "five most common of 29 relations hold of all keywords.",
+            *(
+                f"Of {one.name} {counted(one.textless, 'row')} without a text left out; the first "
+                f"is {one.first}."
+                for one in found
+                if one.textless
+            ),
         ],
     )
     by_relation = [one.relations for one in found]
