@@ -236,7 +236,9 @@ def test_pixmo_cap(tmp_path: Path) -> None:
     folder = tmp_path / "data"
     write_pixmo(folder / "train-00000-of-00002.parquet", [pixmo(one), pixmo(one, "Other words.")])
     write_pixmo(folder / "train-00001-of-00002.parquet", [pixmo(two), pixmo(two)])
-    manifest = captions("pixmo-cap", data=tmp_path, out=tmp_path / "out")
+    told: list[str] = []
+    manifest = captions("pixmo-cap", data=tmp_path, out=tmp_path / "out", on_event=told.append)
+    assert [line.split(": ")[1] for line in told] == ["2 rows so far", "4 rows so far"]
     found = read(tmp_path / "out", "pixmo-cap")
     assert [row["image"] for row in found] == [one, one, two]
     assert found[2]["image_key"] == hashlib.sha256(two.encode()).hexdigest()

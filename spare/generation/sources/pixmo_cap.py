@@ -70,9 +70,11 @@ def _read(path: Path, notes: Notes) -> Iterator[Caption]:
                     image=url,
                     caption=row["caption"] or "",
                 )
-    except (OSError, pyarrow.ArrowException) as error:
-        raise DataError(f"cannot be read ({error})", path, remedy="Fetch it again.") from None
-    notes.files[str(path)] = digest
+    except (OSError, pyarrow.ArrowException):
+        raise DataError(
+            "cannot be read as a whole parquet file", path, remedy="Fetch it again."
+        ) from None
+    notes.read_whole(path, digest)
 
 
 SOURCE = Source(
