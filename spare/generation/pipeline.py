@@ -128,7 +128,7 @@ def generate(
                 raise SpareError(
                     f"{out} has not been through {missing[0]} yet; leave out --rethreshold."
                 )
-            on_event(f"Nothing is decided yet: {', '.join(missing)} is still to be run.")
+            on_event(f"Nothing is decided yet. Still to be run:\n  {', '.join(missing)}")
             return {}
         on_event("Deciding which pairs are kept ...")
         decided = cut(out, parts, chosen)
