@@ -186,20 +186,64 @@ def test_a_torn_shard_is_found_and_made_again(
     assert contents(tmp_path / "qa") == expected
 
 
-def test_a_shard_with_changed_bytes_is_a_sentence_and_made_again(
-    qa: Path, world: Path, tmp_path: Path
-) -> None:
-    shutil.copytree(qa, tmp_path / "qa")
-    expected = contents(tmp_path / "qa")
-    path = sorted((tmp_path / "qa" / "tags").glob("*.parquet"))[0]
+def flip_bytes(path: Path) -> None:
+    """Damage a shard, but not its end, which says what it holds."""
     data = bytearray(path.read_bytes())
     for place in range(20, len(data) // 2, 40):
         data[place] ^= 0xFF
     path.write_bytes(data)
-    with pytest.raises(SpareError, match=r"tags.*was damaged and has been taken away"):
-        generate(world / "captions", out=tmp_path / "qa")
+
+
+def test_a_shard_with_changed_bytes_is_found_and_made_again(
+    qa: Path, world: Path, tmp_path: Path
+) -> None:
+    """By the same call; where nothing is to be made, by a sentence."""
+    shutil.copytree(qa, tmp_path / "qa")
+    expected = contents(tmp_path / "qa")
+    for stage in ("prefilter", "generate", "tags", "cut"):
+        flip_bytes(sorted((tmp_path / "qa" / stage).glob("*.parquet"))[0])
     generate(world / "captions", out=tmp_path / "qa")
     assert contents(tmp_path / "qa") == expected
+    flip_bytes(sorted((tmp_path / "qa" / "tags").glob("*.parquet"))[0])
+    with pytest.raises(SpareError, match=r"tags.*was damaged and has been taken away. Run `spare"):
+        generate(world / "captions", out=tmp_path / "qa", rethreshold=True)
+    generate(world / "captions", out=tmp_path / "qa")
+    assert contents(tmp_path / "qa") == expected
+
+
+@pytest.mark.parametrize("torn", [True, False])
+def test_what_a_server_writes_anew_goes_through_all_that_is_behind(
+    few: Path, tmp_path: Path, torn: bool
+) -> None:
+    """It says something else every time, so pairs of before and of now must not meet."""
+    from itertools import count
+
+    from chat_server import NAME, Answer, Asked, says, serving, well
+
+    numbers = count()
+
+    def moody(asked: Asked) -> Answer:
+        if "response_format" not in asked.body:
+            return well(asked)
+        pairs = [
+            {"question": f"Where is cup {next(numbers)}?", "answer": "on the left"}
+            for _ in range(1 + len(server.asked) % 3)
+        ]
+        return says(asked, json.dumps(pairs))
+
+    with serving(moody) as server:
+        options: dict[str, Any] = {"llm": f"openai:{NAME}", "engine": {"base_url": server.url}}
+        generate(few, out=tmp_path / "qa", **options)
+        path = sorted((tmp_path / "qa" / "generate").glob("*.parquet"))[0]
+        if torn:
+            path.write_bytes(path.read_bytes()[:-50])
+        else:
+            flip_bytes(path)
+        found = generate(few, out=tmp_path / "qa", **options)
+    written = [len(pairs) for (pairs,) in table(tmp_path / "qa", "generate", "pairs")]
+    for stage in ("duplicates", "reference", "support", "spatial", "tags", "contamination", "cut"):
+        assert len(table(tmp_path / "qa", stage, "pair_id")) == sum(written)
+    assert sum(found["pairs"].values()) == sum(written)
 
 
 def test_other_captions_do_not_go_into_the_same_folder(qa: Path, tmp_path: Path) -> None:

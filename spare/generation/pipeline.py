@@ -33,6 +33,7 @@ from spare.generation.stages import (
     Inputs,
     Options,
     Work,
+    asks,
     groups,
     load_stage,
     shard_path,
@@ -322,10 +323,10 @@ def _run(
 
 
 def is_fresh(names: Sequence[str], inputs: Inputs, options: Options) -> bool:
-    """Whether a shard is there under every stage, made of what it would be made of now."""
+    """Whether a shard is there and whole under every stage, made of what it would be made of
+    now."""
     return all(
-        shards.fingerprint_of(inputs.shard(name)) == fingerprint(name, inputs, options)
-        for name in names
+        shards.is_fresh(inputs.shard(name), fingerprint(name, inputs, options)) for name in names
     )
 
 
@@ -340,13 +341,16 @@ class Workshop:
         """Bring a shard up to date under every stage, in their order."""
         for name in names:
             mark = fingerprint(name, inputs, self._options)
-            if shards.fingerprint_of(inputs.shard(name)) == mark:
+            if shards.is_fresh(inputs.shard(name), mark):
                 continue
             if name not in self._open:
                 self._open[name] = load_stage(name).open_stage(self._options, self._models)
             table = self._open[name](inputs, on_row if name == names[-1] else lambda rows: None)
             facts: dict[str, Any] = {"stage": name, "fingerprint": mark}
             facts["failed"] = _failed(name, table)
+            if name == "generate" and asks(name, self._options):
+                # A server may write other pairs about the same captions when it is asked again.
+                facts["written"] = shards.remade(table.column("pairs").to_pylist())
             facts["settings"] = dict(load_stage(name).settings(self._options))
             shards.write(inputs.shard(name), table, facts)
 
