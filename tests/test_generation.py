@@ -136,9 +136,22 @@ def test_pictures_of_benchmarks_that_are_there_are_known_by_their_looks(tmp_path
 
 
 def test_a_users_list_of_pictures_is_left_out(world: Path, tmp_path: Path) -> None:
-    (tmp_path / "list.txt").write_text("train_00003\n900007\n")
+    """By key and by digest; what is in the list and matches nothing is told, in the card too."""
+    import hashlib
+
+    picture = (world / "data" / "images" / "train_00005.jpg").read_bytes()
+    lines = ["train_00003", "900007", hashlib.sha256(picture).hexdigest().upper()]
+    lines += ["900005"]  # a caption without pairs
+    (tmp_path / "list.txt").write_text("\n".join([*lines, "train_3", "train_3", "0" * 64]))
     found = generate(world / "captions", out=tmp_path / "qa", exclude=str(tmp_path / "list.txt"))
-    assert found["contamination"]["excluded"] == 16
+    assert found["contamination"]["excluded"] == found["pairs"]["excluded"] == 24
+    assert found["excluded"] == {"lines": 6, "unmatched": 2, "first": "train_3"}
+    (tmp_path / "list.txt").unlink()
+    again = generate(world / "captions", out=tmp_path / "qa", rethreshold=True)
+    assert again["excluded"] == found["excluded"]
+    publish(tmp_path / "qa", out=tmp_path / "dataset")
+    card = (tmp_path / "dataset" / "README.md").read_text()
+    assert "2 of 6 lines in --exclude-images match no picture, such as 'train\\_3'." in card
 
 
 def test_nothing_is_done_twice(world: Path, qa: Path, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from typing import Any
 from spare.disk import locked, write_json
 from spare.errors import SpareError
 from spare.generation import shards
-from spare.generation.benchmarks import digest_of
+from spare.generation.benchmarks import digest_of, listed
 from spare.generation.captions import Part, find_parts, read_manifest
 from spare.generation.cut import cut
 from spare.generation.funnel import funnel
@@ -131,10 +131,13 @@ def generate(
                 )
             on_event(f"Nothing is decided yet. Still to be run:\n  {', '.join(missing)}")
             return {}
+        if not rethreshold:
+            manifest["excluded"] = listed(out, parts, chosen) if chosen.exclude else {}
+            write_json(out / "manifest.json", manifest)
         on_event("Deciding which pairs are kept ...")
         decided = cut(out, parts, chosen)
         found = funnel(out, parts, chosen) | decided
-        found["benchmarks"] = manifest["benchmarks"]
+        found |= {name: manifest[name] for name in ("benchmarks", "excluded")}
         found["seconds"] = round(time.monotonic() - started, 1)
         write_json(out / FUNNEL, found)
         if not found["unheard"]:
@@ -245,6 +248,7 @@ def _open_manifest(
         "models": _models_kept(old, options),
         "facts": old.get("facts", {}),
         "benchmarks": old.get("benchmarks", {}),
+        "excluded": old.get("excluded", {}),
         "environment": environment(),
     }
     write_json(path, manifest)

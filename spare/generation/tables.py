@@ -107,6 +107,14 @@ def _notes(found: Mapping[str, Any]) -> Iterator[str]:
         if name == "excluded":
             continue
         yield f"{counted(count, 'pair')} about pictures of {name}."
+    listed = found.get("excluded", {})
+    if listed.get("unmatched"):
+        yield (
+            f"{listed['unmatched']:,} of {counted(listed['lines'], 'line')} in --exclude-images "
+            f"match no picture, such as {listed['first']!r}."
+        )
+    elif listed and not listed["lines"]:
+        yield "The file of --exclude-images is empty."
 
 
 def _pairs(found: Mapping[str, Any]) -> Grid:
