@@ -151,7 +151,7 @@ def test_a_users_list_of_pictures_is_left_out(world: Path, tmp_path: Path) -> No
     assert again["excluded"] == found["excluded"]
     publish(tmp_path / "qa", out=tmp_path / "dataset")
     card = (tmp_path / "dataset" / "README.md").read_text()
-    assert "2 of 6 lines in --exclude-images match no picture, such as 'train\\_3'." in card
+    assert "that match no picture: 2 of 6, such as 'train\\_3'." in card
 
 
 def test_nothing_is_done_twice(world: Path, qa: Path, tmp_path: Path) -> None:

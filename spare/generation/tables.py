@@ -110,8 +110,8 @@ def _notes(found: Mapping[str, Any]) -> Iterator[str]:
     listed = found.get("excluded", {})
     if listed.get("unmatched"):
         yield (
-            f"{listed['unmatched']:,} of {counted(listed['lines'], 'line')} in --exclude-images "
-            f"match no picture, such as {listed['first']!r}."
+            f"Lines in --exclude-images that match no picture: {listed['unmatched']:,} of "
+            f"{listed['lines']:,}, such as {listed['first']!r}."
         )
     elif listed and not listed["lines"]:
         yield "The file of --exclude-images is empty."
