@@ -255,6 +255,13 @@ def test_a_torn_parquet_file_is_a_sentence(tmp_path: Path) -> None:
         captions("pixmo-cap", data=tmp_path, out=tmp_path / "out")
 
 
+def test_a_column_of_another_kind_is_a_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "train-00000-of-00001.parquet"
+    write_pixmo(path, [{"image_url": 1, "caption": "A cup."}])
+    with pytest.raises(SpareError, match="holds no text in its column image_url, but int64"):
+        captions("pixmo-cap", data=tmp_path, out=tmp_path / "out")
+
+
 # All of them
 
 

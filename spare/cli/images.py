@@ -80,4 +80,5 @@ def _bar(event: Progress) -> Bar:
 def _line(event: Progress) -> str:
     left = (event.total - event.done) / event.pace / 60 if event.pace else 0
     counts = ", ".join(f"{name} {count:,}" for name, count in event.counts.items())
-    return f"{event.done:,} of {event.total:,} pictures, {left:.0f} min to go {counts}"
+    eta = f", {left:.0f} min to go" if left else ""
+    return f"{event.done:,} of {event.total:,} pictures{eta}, {counts}"
