@@ -336,6 +336,32 @@ def test_deciding_again_keeps_what_is_not_named(
         generate(few, out=tmp_path / "qa", rethreshold=True, max_new_tokens=5)
 
 
+def test_pairs_about_something_else_may_stay(few: Path, tmp_path: Path) -> None:
+    """A share of all that is kept; 1 keeps everything that only the spatial check drops."""
+    from chat_server import NAME, Answer, Asked, ranks, says, serving
+
+    where = {"question": "Where is it?", "answer": "in the foreground"}
+    colour = {"question": "What colour is it?", "answer": "red"}
+
+    def behave(asked: Asked) -> Answer:
+        if "response_format" in asked.body:
+            return says(asked, json.dumps([where, colour]))
+        yes, no = (-3.0, -0.1) if "colour" in asked.text else (-0.1, -3.0)
+        return ranks(asked, {"Yes": yes, "No": no})
+
+    options = {"llm": f"openai:{NAME}", "support": 0.0, "benchmarks": "none"}
+    with serving(behave) as server:
+        engine = {"base_url": server.url}
+        strict = generate(few, out=tmp_path / "qa", engine=engine, **options)["pairs"]
+    assert strict == {"kept": 24, "not spatial": 24}
+    kept = {}
+    for share in (0.25, 1.0):
+        found = generate(few, out=tmp_path / "qa", rethreshold=True, harmless=share)
+        kept[share] = found["pairs"]["kept"]
+    assert kept[1.0] == 48
+    assert 24 < kept[0.25] < 40  # a draw
+
+
 def test_pairs_of_a_model_are_not_replaced_by_mistake(
     few: Path, asked: Path, tmp_path: Path
 ) -> None:
@@ -389,6 +415,7 @@ def test_lost_captions_are_noticed(few: Path, tmp_path: Path) -> None:
         ({"clip": "./nowhere"}, "There is no folder ./nowhere"),
         ({"clip_scale": "w3"}, "raw .* or w2.5"),
         ({"cap": 1.5}, "--cap is a share"),
+        ({"clipscore": float("nan")}, "--clipscore is a number, not nan"),
     ],
 )
 def test_what_the_last_stage_lacks_is_said_before_the_first(
@@ -844,6 +871,14 @@ def test_generators_and_pre_filters_side_by_side(
     assert [one.captions for one in made] == [6, 6]
     template = made[0]
     assert (template.passed, template.pairs, template.spatial) == (6, 48, 48)
+    # What is there already took as long as it took.
+    (manifest,) = (tmp_path / "out").glob("transformers*/manifest.json")
+    spent = json.loads(manifest.read_text())["seconds"]
+    again = compare_generators(
+        few, ["template:", models["llm"]], out=tmp_path / "out", number=6, max_new_tokens=80
+    )
+    assert json.loads(manifest.read_text())["seconds"] == spent
+    assert again[1].seconds * 6 > spent > 0
     labelled = [
         {"caption": "A cup stands to the left of a plate.", "spatial": True},
         {"caption": "A cat lies under the table.", "spatial": True},
@@ -860,5 +895,12 @@ def test_generators_and_pre_filters_side_by_side(
     arguments = ["ablate", "--labelled", str(path), "--out", str(tmp_path / "out")]
     assert main([*arguments, "--llm", "template:", "--llm", models["llm"]]) == 0
     assert "0.67" in capsys.readouterr().out
-    path.write_text('{"caption": "x"}\n')
-    assert main(arguments) == 2
+    for line in (
+        '{"caption": "x"}',
+        '{"spatial": true}',
+        '{"caption": null, "spatial": true}',
+        "x",
+    ):
+        path.write_text(f'\n{{"caption": "A cup.", "spatial": false}}\n{line}\n')
+        assert main(arguments) == 2
+        assert "row 3: a JSON object with caption" in capsys.readouterr().err

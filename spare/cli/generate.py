@@ -136,6 +136,8 @@ def run(arguments: argparse.Namespace) -> int:
     from spare.generation.tables import grids
     from spare.leaderboards.grids import show
 
+    if arguments.replicas < 1:
+        raise SpareError("--replicas must be at least 1.")
     # What is not given is left out, so that --rethreshold keeps it as it was.
     options: dict[str, Any] = {
         name: value for name in OPTIONS if (value := getattr(arguments, name)) is not None

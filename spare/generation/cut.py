@@ -9,6 +9,7 @@ scores it.
 from __future__ import annotations
 
 import hashlib
+import math
 from array import array
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -172,7 +173,7 @@ def cut(out: Path, parts: Sequence[Part], options: Options) -> dict[str, Any]:
     bounds = {name: sorted(found)[kept[name] - 1] for name, found in draws.items()}
     # So many of the harmless pairs that they are the share asked for of all that is kept.
     share = options.harmless
-    wanted = share / (1 - share) * sum(kept.values()) if share < 1 else 0.0
+    wanted = share / (1 - share) * sum(kept.values()) if share < 1 else math.inf
     harmless = min(1.0, wanted / spared) if spared else 0.0
     weights = _weights(kept, options.weights)
     counts: Counter[str] = Counter()

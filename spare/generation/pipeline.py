@@ -12,6 +12,7 @@ the rows under way (the replies of language models are on disk one by one).
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -116,10 +117,11 @@ def generate(
         known: dict[str, Mapping[str, str]] = manifest["models"]
         models = Models(chosen, engine or {}, known, on_event)
         counts = [shards.rows(part.path, "spare captions") for part in parts]
-        started = time.monotonic()
         todo = [name for name in STAGES if wanted(name, chosen) and name in (stages or STAGES)]
         for names in () if rethreshold else groups(todo, chosen):
-            _run(names, out, parts, counts, chosen, models, replicas, on_event)
+            started = time.monotonic()
+            if _run(names, out, parts, counts, chosen, models, replicas, on_event):
+                manifest["seconds"] += time.monotonic() - started
             manifest["facts"] |= models.facts
             manifest["benchmarks"] = models.checked or manifest["benchmarks"]
             write_json(out / "manifest.json", manifest)
@@ -135,10 +137,11 @@ def generate(
             manifest["excluded"] = listed(out, parts, chosen) if chosen.exclude else {}
             write_json(out / "manifest.json", manifest)
         on_event("Deciding which pairs are kept ...")
+        started = time.monotonic()
         decided = cut(out, parts, chosen)
         found = funnel(out, parts, chosen) | decided
         found |= {name: manifest[name] for name in ("benchmarks", "excluded")}
-        found["seconds"] = round(time.monotonic() - started, 1)
+        found["seconds"] = round(manifest["seconds"] + time.monotonic() - started, 3)
         write_json(out / FUNNEL, found)
         if not found["unheard"]:
             # Until then they are kept, for shards are made again for one question of theirs.
@@ -191,6 +194,8 @@ def _check(options: Options) -> None:
         value = getattr(options, name)
         if not 0 <= value <= 1:
             raise SpareError(f"--{name} is a share between 0 and 1, not {value:g}.")
+    if not math.isfinite(options.clipscore):
+        raise SpareError(f"--clipscore is a number, not {options.clipscore:g}.")
     if options.clip_scale not in ("raw", "w2.5"):
         raise SpareError("--clip-scale is raw (the cosine) or w2.5 (2.5 times that).")
     if options.max_new_tokens < 1:
@@ -249,6 +254,7 @@ def _open_manifest(
         "facts": old.get("facts", {}),
         "benchmarks": old.get("benchmarks", {}),
         "excluded": old.get("excluded", {}),
+        "seconds": old.get("seconds", 0.0),
         "environment": environment(),
     }
     write_json(path, manifest)
@@ -285,8 +291,8 @@ def _run(
     models: Models,
     replicas: int,
     on_event: Callable[[Event], None],
-) -> None:
-    """Bring every shard of neighbouring stages up to date."""
+) -> bool:
+    """Bring every shard of neighbouring stages up to date. Returns whether there was any to do."""
     stale = [not is_fresh(names, Inputs(out, part), options) for part in parts]
     progress = Progress(names[0] if len(names) == 1 else f"{names[0]} to {names[-1]}", sum(counts))
     progress.before = progress.done = sum(
@@ -295,7 +301,7 @@ def _run(
     progress.awaited = models.awaited
     if not any(stale):
         on_event(progress)
-        return
+        return False
     _require(names, out, parts, options)
     progress.started = time.monotonic()
     if replicas:
@@ -309,7 +315,7 @@ def _run(
             on_event(progress)
 
         run_on_ray(names, out, todo, options, models, replicas, on_part)
-        return
+        return True
     work = Workshop(options, models)
     on_event(progress)
     for part, count, again in zip(parts, counts, stale, strict=True):
@@ -324,6 +330,7 @@ def _run(
             work.process(names, Inputs(out, part), on_row)
             progress.done = at + count
             on_event(progress)
+    return True
 
 
 def is_fresh(names: Sequence[str], inputs: Inputs, options: Options) -> bool:
