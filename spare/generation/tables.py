@@ -91,6 +91,8 @@ def _notes(found: Mapping[str, Any]) -> Iterator[str]:
             f"The model gave no reply to {counted(count, 'question')} of the stage {stage}; the "
             "same command asks again."
         )
+    if found.get("first_error"):
+        yield f"The first error: {found['first_error']}"
     guard = found["guard"]
     if guard.get("merges") or guard.get("merges blocked"):
         yield (
