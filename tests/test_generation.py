@@ -275,6 +275,8 @@ def test_stages_run_in_their_order(world: Path, tmp_path: Path) -> None:
         generate(world / "captions", out=tmp_path / "qa", rethreshold=True)
     with pytest.raises(SpareError, match="is not finished"):
         read_pipeline(tmp_path / "qa")
+    with pytest.raises(SpareError, match="is not finished"):
+        relations([tmp_path / "qa"])
     with pytest.raises(SpareError, match="There is no stage 'tag'"):
         generate(world / "captions", out=tmp_path / "qa", stages=["tag"])
     assert generate(world / "captions", out=tmp_path / "qa")["pairs"]["kept"]

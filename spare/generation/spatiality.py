@@ -141,7 +141,7 @@ def _counted(path: Path) -> Spatiality:
 
 def _texts(path: Path) -> Iterator[tuple[str, str]]:
     """Where each row of a data set is, and its text; "" if it has none."""
-    if path.is_dir() and (path / "funnel.json").exists():
+    if (path / "manifest.json").exists() and (path / "prefilter").is_dir():
         parts, _, _ = read_pipeline(path)
         for part in parts:
             inputs = Inputs(path, part)
