@@ -110,11 +110,13 @@ def _lines(look: Look[E]) -> Iterator[Callable[[E | str], None]]:
         while not ended.wait(SECONDS / 10):
             lines.tell_wait()
 
-    threading.Thread(target=watch, name="progress", daemon=True).start()
+    watching = threading.Thread(target=watch, name="progress", daemon=True)
+    watching.start()
     try:
         yield lines.show
     finally:
         ended.set()
+        watching.join()
 
 
 class _Lines(Generic[E]):
