@@ -10,8 +10,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import compress
 
-from spare.generation.mentions import NEVER_SPATIAL, TOKEN
+from spare.generation.mentions import NEVER_SPATIAL, tokens
 
 SENTENCE = re.compile(r"[^.!?\n;]+(?:[.](?=\d)[^.!?\n;]+)*")
 """A sentence, or a part of one between semicolons; a full stop inside a number ends none."""
@@ -70,6 +71,10 @@ VERBS = word_set(
     "tied hidden moves starts ends begins meets comes come goes go going turned tilted angled "
     "partially"
 )
+BOUNDARIES = frozenset().union(
+    *(PREPOSITIONS, CONJUNCTIONS, PERSONS, BE, POSITION_VERBS, RELATIVES, VERBS, DETERMINERS)
+)
+"""Words that are in no noun phrase, but for the determiners that open one."""
 HOLDING = word_set(
     "wearing wears holding holds carrying carries riding rides using pushing pulling having has"
 )
@@ -98,6 +103,7 @@ ADJECTIVE_HEADS = word_set(
     "bright empty other same different very more less most many first second last next "
     "several few open closed blurry"
 )
+NO_HEADS = PRONOUNS | ADJECTIVE_HEADS | ADVERBS
 NOUNS_IN_ING = word_set(
     "building painting railing ceiling clothing string ring king wing awning thing sibling "
     "covering crossing drawing lightning morning evening opening earring wedding landing "
@@ -242,7 +248,7 @@ def read_facts(text: str) -> Iterator[Fact]:
     """What a text says plainly about where things are, in its order."""
     for match in SENTENCE.finditer(text):
         sentence = match.group().strip()
-        words = TOKEN.findall(sentence.lower())
+        words = tokens(sentence)
         for start, end, way in _ways(words):
             relatum, behind = ("", end) if way.alone else _relatum(words, end, way)
             if not (relatum or way.alone):
@@ -261,20 +267,21 @@ def read_facts(text: str) -> Iterator[Fact]:
                 yield Fact(subject, way, relatum, plural, sentence)
 
 
-_OPENINGS: dict[str, list[tuple[tuple[str, ...], Way]]] = {}
+_OPENINGS: dict[str, list[tuple[list[str], Way]]] = {}
 for _said in sorted(WAYS, key=lambda said: -len(said.split())):
-    _OPENINGS.setdefault(_said.split()[0], []).append((tuple(_said.split()), WAYS[_said]))
+    _OPENINGS.setdefault(_said.split()[0], []).append((_said.split(), WAYS[_said]))
 
 
-def _ways(words: Sequence[str]) -> Iterator[tuple[int, int, Way]]:
-    place = 0
-    while place < len(words):
-        for said, way in _OPENINGS.get(words[place], ()):
-            if tuple(words[place : place + len(said)]) == said:
-                yield place, place + len(said), way
-                place += len(said) - 1
+def _ways(words: list[str]) -> Iterator[tuple[int, int, Way]]:
+    behind = 0
+    for place in compress(range(len(words)), map(_OPENINGS.__contains__, words)):
+        if place < behind:
+            continue
+        for said, way in _OPENINGS[words[place]]:
+            if words[place : place + len(said)] == said:
+                behind = place + len(said)
+                yield place, behind, way
                 break
-        place += 1
 
 
 def _relatum(words: Sequence[str], start: int, way: Way) -> tuple[str, int]:
@@ -300,17 +307,17 @@ def _phrase_from(words: Sequence[str], start: int) -> tuple[str, int]:
     first = place
     while place < len(words):
         word = words[place]
-        if word == "of" and place > first:
-            if words[place - 1] in COLLECTIVES:
-                place += 1
-                continue
-            if words[place + 1 : place + 2] and words[place + 1] in DETERMINERS:
-                place += 2
-                continue
-        if word in NUMBERS and place == first > start:
-            place += 1
-            continue
-        if _is_boundary(word) or (place > first and _is_participle(word)):
+        if _is_boundary(word):
+            if word == "of" and place > first:
+                if words[place - 1] in COLLECTIVES:
+                    place += 1
+                    continue
+                if words[place + 1 : place + 2] and words[place + 1] in DETERMINERS:
+                    place += 2
+                    continue
+            if word not in NUMBERS or not place == first > start:
+                break
+        elif place > first and _is_participle(word):
             break
         place += 1
     phrase = words[start:place]
@@ -395,23 +402,11 @@ def _subject_behind(words: Sequence[str], start: int) -> tuple[str, bool]:
 
 
 def _is_boundary(word: str) -> bool:
-    return (
-        word in PREPOSITIONS
-        or word in CONJUNCTIONS
-        or word in PERSONS
-        or word in BE
-        or word in POSITION_VERBS
-        or word in RELATIVES
-        or word in VERBS
-        or word in DETERMINERS
-        or not (word[0].isalpha() or word[0].isdigit())
-    )
+    return word in BOUNDARIES or not (word[0].isalpha() or word[0].isdigit())
 
 
 def _is_participle(word: str) -> bool:
-    if word.endswith("ing"):
-        return word not in NOUNS_IN_ING and len(word) > 4
-    return word.endswith("ed") and len(word) > 4
+    return word.endswith(("ing", "ed")) and len(word) > 4 and word not in NOUNS_IN_ING
 
 
 def _is_phrase(words: Sequence[str], named: int) -> bool:
@@ -420,9 +415,7 @@ def _is_phrase(words: Sequence[str], named: int) -> bool:
         return False
     head = words[-1]
     return (
-        head not in PRONOUNS
-        and head not in ADJECTIVE_HEADS
-        and head not in ADVERBS
+        head not in NO_HEADS
         and not head.endswith("ly")
         and not _is_participle(head)
         and head[0].isalpha()
