@@ -12,7 +12,7 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from spare.generation.grammar import IMAGE, word_set
+from spare.generation.words import IMAGE, word_set
 
 FRAMES = (
     *("viewer", "intrinsic", "absolute_gravity", "absolute_cardinal", "image_region"),

@@ -14,10 +14,10 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Mapping, Sequence, Set
 from typing import TYPE_CHECKING, Any
 
-from spare.generation.grammar import word_set
 from spare.generation.mentions import stem, tokens
 from spare.generation.models import Models
 from spare.generation.stages import Inputs, Options, Pairs, Work
+from spare.generation.words import word_set
 
 if TYPE_CHECKING:
     import pyarrow

@@ -13,11 +13,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from spare.generation.grammar import SENTENCE, word_set
+from spare.generation.grammar import SENTENCE
 from spare.generation.mentions import stem, tokens
 from spare.generation.models import Models
 from spare.generation.stages import Inputs, Options, Work
 from spare.generation.stages.duplicates import FUNCTION_WORDS, POLES
+from spare.generation.words import word_set
 
 if TYPE_CHECKING:
     import pyarrow

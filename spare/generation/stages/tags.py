@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from spare.generation import llm
 from spare.generation.frames import Frame, find_cues, frame_of
-from spare.generation.grammar import phrase_before, phrase_behind
 from spare.generation.mentions import Mention
 from spare.generation.models import Models
+from spare.generation.phrases import phrase_before, phrase_behind
 from spare.generation.stages import Inputs, Options, Pairs, Work
 from spare.relations import VSR_CATEGORY
 
