@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from engine_questions import OPTIONS, answers, ask, draw_pictures
+from lm_eval_tasks import NEEDS_LM_EVAL
 
 from spare.demo.base import BASE
 from spare.demo.checkpoint import build_checkpoint
@@ -22,7 +23,7 @@ from spare.harness.models.types import Model, Request
 from spare.harness.run import load_run
 from spare.images import Picture
 
-pytest.importorskip("lm_eval", reason="lm-eval is not installed")
+pytestmark = NEEDS_LM_EVAL
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lm_eval_tasks import ask_lm_eval, write_tasks
+from lm_eval_tasks import NEEDS_LM_EVAL, ask_lm_eval, write_tasks
 
 from spare.cli import main
 from spare.demo.base import BASE
@@ -21,7 +21,7 @@ from spare.harness.run import Run, load_run
 from spare.tasks import load_summary, load_task
 from spare.tasks.types import Judged, Likelihood, Reply, Verdict
 
-pytest.importorskip("lm_eval", reason="lm-eval is not installed")
+pytestmark = NEEDS_LM_EVAL
 
 
 @dataclass(frozen=True)

@@ -95,7 +95,7 @@ def load(name: str, options: Options) -> LmEval:
         checkpoint = find_checkpoint(place, options.trust_remote_code)
         folder, arguments["pretrained"] = checkpoint.folder, str(checkpoint.folder)
     if kind.startswith("hf"):
-        arguments.setdefault("device", _device())
+        arguments.setdefault("device", default_device())
     with as_guest(), quiet():
         network = _create(kind, arguments)
     model = LmEval(kind, network, _identity(kind, arguments), place or kind)
@@ -120,7 +120,7 @@ def _arguments(rest: str, options: Options) -> dict[str, Any]:
     return arguments
 
 
-def _device() -> str:
+def default_device() -> str:
     """The first accelerator, or the processor: lm-eval takes a GPU for granted."""
     import torch
 

@@ -1,4 +1,4 @@
-"""Other harnesses: our tasks written down for them.
+"""Other harnesses: our tasks written down for them, and what they do with a task beside what we do.
 
 To add one: write `spare/harness/neighbours/<name>.py` with the functions of `Neighbour`, and add
 its line to `NEIGHBOURS`.
@@ -10,12 +10,15 @@ import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 from spare.errors import SpareError
 from spare.harness.asking import Evaluation
 from spare.harness.evaluate import Choice, choose
 from spare.tasks import LISTED, expand, load_task
+
+if TYPE_CHECKING:
+    from spare.harness.neighbours.differences import Seen
 
 NEIGHBOURS: Mapping[str, str] = {"lm-eval": "spare.harness.neighbours.lm_eval"}
 """Harness -> the module that knows it. Importing the module does not import the harness."""
@@ -27,6 +30,15 @@ class Neighbour(Protocol):
     def write_task(self, evaluation: Evaluation, folder: Path) -> str:
         """Write a task into `folder` as the harness wants it, and return its name there. Raises
         SpareError if the harness could not ask it."""
+        ...
+
+    def observe(self, evaluation: Evaluation, checkpoint: str, folder: Path) -> Sequence[Seen]:
+        """What the harness makes of the questions and of a checkpoint's replies; `folder` is for
+        its files. Raises SpareError if it fails."""
+        ...
+
+    def name_and_version(self) -> str:
+        """The harness that is installed, for a person."""
         ...
 
     def command(self, folder: Path, names: Sequence[str]) -> str:
