@@ -126,8 +126,20 @@ def test_all_tasks_whose_files_are_there_are_written(
         "spare_whatsup_a",
     }
     assert "vsr_zeroshot is spare_vsr_zeroshot" in printed
-    assert "mme is left out: " in printed
+    assert "left out" not in printed
     assert f"--include_path {tmp_path} --tasks spare_whatsup_a,spare_vsr_zeroshot" in printed
+
+
+def test_a_task_that_is_left_out_is_named(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["export-tasks", "--to", "lm-eval", str(tmp_path), "--data", str(data)]
+    assert main([*command, "--prompt", "whatsup_z=captions"]) == 2
+    assert "is not among the tasks" in capsys.readouterr().err
+    assert main([*command, "--prompt", "words"]) == 0
+    printed = capsys.readouterr().out
+    assert "vsr_zeroshot is left out: Task vsr_zeroshot has no prompt 'words'" in printed
+    assert "whatsup_a is spare_whatsup_a" in printed
 
 
 def test_luck_of_a_reference_is_the_same_luck() -> None:

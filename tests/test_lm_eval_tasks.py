@@ -71,6 +71,7 @@ def test_figures_are_lm_evals(both: Both) -> None:
     assert 0 < choice.metrics["acc"]["value"] < 100
     assert (choice.headline, choice.samples, choice.version) == ("acc", 12, 2)
     assert choice.layout.endswith(", version 2.5")
+    assert choice.chance["acc"] == pytest.approx(100 * (1 / 3 + 1 / 2 + 1 / 2 + 1 / 4) / 4)
 
 
 def test_questions_and_replies_are_lm_evals(both: Both) -> None:

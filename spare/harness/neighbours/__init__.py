@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
-from spare.errors import SpareError
+from spare.errors import DataError, SpareError
 from spare.harness.asking import Evaluation
-from spare.harness.evaluate import Choice, choose
+from spare.harness.evaluate import Choice, check_choices, choose
 from spare.tasks import LISTED, expand, load_task
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class Export:
 
     Attributes:
         names: our task -> its name in the other harness.
-        left_out: our task -> why it was not written.
+        left_out: our task -> why it was not written, though its files are there.
         command: what asks them there.
     """
 
@@ -103,14 +103,23 @@ def export_tasks(
     chosen = [name for one in named for name in expand(one)]
     names: dict[str, str] = {}
     left_out: dict[str, str] = {}
-    for name in chosen or LISTED:
+    known = [load_task(name) for name in chosen or LISTED]
+    check_choices(known, split=split, prompt=prompt, rules=rules)
+    for task in known:
         try:
-            evaluation = choose(load_task(name), data, split, prompt, rules, limit)
-            names[evaluation.task.name] = neighbour.write_task(evaluation, folder)
+            evaluation = choose(task, data, split, prompt, rules, limit)
         except SpareError as error:
             if chosen:
                 raise
-            left_out[name] = str(error)
+            if not isinstance(error, DataError):  # else its files are not there
+                left_out[task.name] = str(error)
+            continue
+        try:
+            names[task.name] = neighbour.write_task(evaluation, folder)
+        except SpareError as error:
+            if chosen:
+                raise
+            left_out[task.name] = str(error)
     if not names:
         raise SpareError(
             f"{data} holds the files of no task that {to} could ask; name one with --tasks to hear "

@@ -17,7 +17,7 @@ from typing import Any
 
 from spare.errors import PictureError, SpareError
 from spare.harness.asking import Evaluation, Event
-from spare.harness.evaluate import Choice, choose, evaluate
+from spare.harness.evaluate import Choice, check_choices, choose, evaluate
 from spare.harness.models import load_model
 from spare.harness.models.loading import find_checkpoint
 from spare.harness.models.prompts import REFUSALS
@@ -128,6 +128,7 @@ def diff_harness(
     if limit is not None and limit < 1:
         raise SpareError("--limit must be at least 1.")
     known = load_task(task)
+    check_choices([known], split=split, prompt=prompt, rules=rules)
     evaluation = choose(known, Path(data), split, prompt, rules, limit)
     find_checkpoint(str(model))
     with tempfile.TemporaryDirectory(prefix="spare-diff-") as folder:
