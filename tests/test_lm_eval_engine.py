@@ -3,6 +3,7 @@ is said."""
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import shutil
@@ -54,6 +55,19 @@ def test_replies_are_those_of_the_engine_transformers(
         key: reply.text for key, reply in ours.items()
     }
     assert len({reply.text for reply in theirs.values()}) > 3
+
+
+def test_settings_that_a_checkpoint_ships_are_not_obeyed(
+    model: Model, pictures: list[Picture], tmp_path: Path
+) -> None:
+    shutil.copytree(BASE, tmp_path / "model")
+    path = tmp_path / "model" / "generation_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "no_repeat_ngram_size": 1}))
+    other = load_model(f"lm-eval:hf-multimodal,pretrained={tmp_path / 'model'},batch_size=8")
+    requests = [
+        Request(str(number), (picture, "What is there?")) for number, picture in enumerate(pictures)
+    ]
+    assert answers(other, requests) == answers(model, requests)
 
 
 def test_qwen_too(tmp_path: Path, pictures: list[Picture], data: Path) -> None:
