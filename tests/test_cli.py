@@ -184,7 +184,7 @@ sys.exit(main({arguments!r}))
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_ctrl_c_while_something_is_imported_is_one_line(verb: str) -> None:
-    for module in ("argparse", f"spare.cli.{verb}"):
+    for module in ("argparse", f"spare.cli.{verb.replace('-', '_')}"):
         script = STOPPED.format(module=module, arguments=[verb, "--help"])
         done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
         assert done.returncode == 130

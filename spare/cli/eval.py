@@ -20,13 +20,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--model",
         required=True,
         help="path or hub id of a checkpoint; vllm:NAME to run it by vLLM; openai:NAME for a "
-        "server's model (--base-url); clip:NAME for a dual encoder; shuffled:MODEL to show any of "
-        "them the pictures of other questions; or random, majority",
+        "server's model (--base-url); clip:NAME for a dual encoder; lm-eval:TYPE,NAME=VALUE,... "
+        "for a model of lm-eval's; shuffled:MODEL to show any of them the pictures of other "
+        "questions; or random, majority",
     )
     add(
         "--tasks",
         required=True,
-        help="tasks and suites, separated by commas (see `spare tasks`); custom:FILE is your own",
+        help="tasks and suites, separated by commas (see `spare tasks`); custom:FILE is your own; "
+        "lm-eval:NAME a text task of lm-eval",
     )
     add("--data", required=True, metavar="DIR", help="folder with the published files")
     add("--out", required=True, metavar="RUN", help="run directory; one that is there goes on")
