@@ -44,8 +44,12 @@ def as_guest() -> Iterator[None]:
     try:
         yield
     finally:
-        os.environ.clear()
-        os.environ.update(environment)
+        # Only what differs: other threads read the environment, too.
+        for name in os.environ.keys() - environment.keys():
+            del os.environ[name]
+        for name, value in environment.items():
+            if os.environ.get(name) != value:
+                os.environ[name] = value
         warnings.filters[:] = filters  # type: ignore[index]
         root.setLevel(level)
         root.handlers[:] = handlers

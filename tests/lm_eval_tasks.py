@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from spare.harness.models.torchvision_repair import repair_torchvision
 from spare.neighbours import as_guest
+
+# Importing it here would change the process for other tests.
+NEEDS_LM_EVAL = pytest.mark.skipif(
+    importlib.util.find_spec("lm_eval") is None, reason="lm-eval is not installed"
+)
 
 CHOICE = """
 task: where_is_it

@@ -3,6 +3,7 @@ is said."""
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import shutil
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 from engine_questions import OPTIONS, answers, ask, draw_pictures
+from lm_eval_tasks import NEEDS_LM_EVAL
 
 from spare.demo.base import BASE
 from spare.demo.checkpoint import build_checkpoint
@@ -22,7 +24,7 @@ from spare.harness.models.types import Model, Request
 from spare.harness.run import load_run
 from spare.images import Picture
 
-pytest.importorskip("lm_eval", reason="lm-eval is not installed")
+pytestmark = NEEDS_LM_EVAL
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +55,19 @@ def test_replies_are_those_of_the_engine_transformers(
         key: reply.text for key, reply in ours.items()
     }
     assert len({reply.text for reply in theirs.values()}) > 3
+
+
+def test_settings_that_a_checkpoint_ships_are_not_obeyed(
+    model: Model, pictures: list[Picture], tmp_path: Path
+) -> None:
+    shutil.copytree(BASE, tmp_path / "model")
+    path = tmp_path / "model" / "generation_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "no_repeat_ngram_size": 1}))
+    other = load_model(f"lm-eval:hf-multimodal,pretrained={tmp_path / 'model'},batch_size=8")
+    requests = [
+        Request(str(number), (picture, "What is there?")) for number, picture in enumerate(pictures)
+    ]
+    assert answers(other, requests) == answers(model, requests)
 
 
 def test_qwen_too(tmp_path: Path, pictures: list[Picture], data: Path) -> None:

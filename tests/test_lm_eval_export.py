@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import random
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from lm_eval_tasks import NEEDS_LM_EVAL, ask_lm_eval
 
 from spare.cli import main
 from spare.demo.base import BASE
@@ -21,13 +23,11 @@ from spare.demo.world import write_objects, write_world
 from spare.errors import SpareError
 from spare.harness.evaluate import evaluate
 from spare.harness.models import load_model
-from spare.harness.models.torchvision_repair import repair_torchvision
 from spare.harness.models.types import Request
 from spare.harness.neighbours import export_tasks
 from spare.harness.neighbours.lm_eval_docs import aggregation, pictures, results
 from spare.harness.run import Run
 from spare.images import Picture, open_picture
-from spare.neighbours import as_guest
 from spare.tasks import load_task
 
 PROMPTS = {"whatsup_a": "words"}
@@ -56,29 +56,15 @@ class Both:
 
 @pytest.fixture(scope="module")
 def both(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Both:
-    pytest.importorskip("lm_eval", reason="lm-eval is not installed")
     folder = tmp_path_factory.mktemp("runs")
     tasks = f"vsr_zeroshot,whatsup_a,custom:{data / 'objects.jsonl'}"
     names = export_tasks("lm-eval", folder / "tasks", tasks, data=data, prompt=PROMPTS).names
-    repair_torchvision()
-    with as_guest():
-        from lm_eval import simple_evaluate
-        from lm_eval.tasks import TaskManager
-
-        theirs = simple_evaluate(
-            model="hf-multimodal",
-            model_args=f"pretrained={BASE}",
-            tasks=list(names.values()),
-            device="cpu",
-            batch_size=8,
-            apply_chat_template=True,
-            task_manager=TaskManager(include_path=str(folder / "tasks"), include_defaults=False),
-        )
-    assert theirs is not None
+    theirs = ask_lm_eval(BASE, folder / "tasks", list(names.values()))
     ours = evaluate(str(BASE), tasks, data=data, out=folder / "run", prompt=PROMPTS)
     return Both(theirs, names, ours)
 
 
+@NEEDS_LM_EVAL
 def test_figures_are_those_of_spare_eval(both: Both) -> None:
     for score in both.ours.scores:
         found = both.theirs["results"][both.names[score.task]]
@@ -88,6 +74,7 @@ def test_figures_are_those_of_spare_eval(both: Both) -> None:
     assert any(0 < value < 100 for value in values), "all right or all wrong would show nothing"
 
 
+@NEEDS_LM_EVAL
 def test_prompts_pictures_and_replies_are_those_of_spare_eval(both: Both, data: Path) -> None:
     lines = {(line["task"], line["id"]): line for line in both.ours.replies()}
     model: Any = load_model(str(BASE))
@@ -107,6 +94,7 @@ def test_prompts_pictures_and_replies_are_those_of_spare_eval(both: Both, data: 
     assert seen == len(lines)
 
 
+@NEEDS_LM_EVAL
 def test_every_reply_is_read_as_spare_eval_reads_it(both: Both) -> None:
     for score in both.ours.scores:
         found = {
@@ -138,8 +126,20 @@ def test_all_tasks_whose_files_are_there_are_written(
         "spare_whatsup_a",
     }
     assert "vsr_zeroshot is spare_vsr_zeroshot" in printed
-    assert "mme is left out: " in printed
+    assert "left out" not in printed
     assert f"--include_path {tmp_path} --tasks spare_whatsup_a,spare_vsr_zeroshot" in printed
+
+
+def test_a_task_that_is_left_out_is_named(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["export-tasks", "--to", "lm-eval", str(tmp_path), "--data", str(data)]
+    assert main([*command, "--prompt", "whatsup_z=captions"]) == 2
+    assert "is not among the tasks" in capsys.readouterr().err
+    assert main([*command, "--prompt", "words"]) == 0
+    printed = capsys.readouterr().out
+    assert "vsr_zeroshot is left out: Task vsr_zeroshot has no prompt 'words'" in printed
+    assert "whatsup_a is spare_whatsup_a" in printed
 
 
 def test_luck_of_a_reference_is_the_same_luck() -> None:
@@ -275,11 +275,19 @@ print(json.dumps([inside, changes()]))
 """
 
 
+@NEEDS_LM_EVAL
 def test_importing_lm_eval_changes_nothing_here() -> None:
     """Left alone it does: it sets variables that child processes inherit, and draws at random."""
-    pytest.importorskip("lm_eval", reason="lm-eval is not installed")
     code = GUEST.format(path=sys.path)
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    # What other tests have imported may have set them already.
+    clean = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("HF_XET", "TORCHINDUCTOR", "KMP_"))
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=clean
+    )
     inside, after = json.loads(done.stdout.strip().splitlines()[-1])
     assert {"environment", "generators"} <= set(inside)
     assert after == []

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lm_eval_tasks import ask_lm_eval, write_tasks
+from lm_eval_tasks import NEEDS_LM_EVAL, ask_lm_eval, write_tasks
 
 from spare.cli import main
 from spare.demo.base import BASE
@@ -21,7 +21,7 @@ from spare.harness.run import Run, load_run
 from spare.tasks import load_summary, load_task
 from spare.tasks.types import Judged, Likelihood, Reply, Verdict
 
-pytest.importorskip("lm_eval", reason="lm-eval is not installed")
+pytestmark = NEEDS_LM_EVAL
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,7 @@ def test_figures_are_lm_evals(both: Both) -> None:
     assert 0 < choice.metrics["acc"]["value"] < 100
     assert (choice.headline, choice.samples, choice.version) == ("acc", 12, 2)
     assert choice.layout.endswith(", version 2.5")
+    assert choice.chance["acc"] == pytest.approx(100 * (1 / 3 + 1 / 2 + 1 / 2 + 1 / 4) / 4)
 
 
 def test_questions_and_replies_are_lm_evals(both: Both) -> None:

@@ -22,6 +22,7 @@ VERBS = {
     "eval": "score a model",
     "score": "judge saved replies again, ours or another harness's",
     "export-tasks": "write tasks down for another harness, which then gives our scores",
+    "diff-harness": "where and why another harness differs over one checkpoint",
     "show": "the scores of a run, also by relation or any other tag",
     "errors": "the failures of a run laid out for a person, on a page",
     "leaderboard": "many runs side by side",

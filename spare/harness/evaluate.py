@@ -71,7 +71,7 @@ def evaluate(
     chosen = [load_task(name) if isinstance(name, str) else name for name in _names(tasks)]
     if not chosen:
         raise SpareError("No task was named. `spare tasks` lists them.")
-    _check_choices(chosen, split=split, prompt=prompt, rules=rules)
+    check_choices(chosen, split=split, prompt=prompt, rules=rules)
     if out.resolve() == Path(data).resolve():
         raise SpareError(f"{out} holds the benchmarks' files (--data); choose another --out.")
     evaluations = [choose(task, Path(data), split, prompt, rules, limit) for task in chosen]
@@ -158,7 +158,9 @@ def _names(tasks: str | Sequence[str | Task]) -> Sequence[str | Task]:
     return [name for task in tasks for name in (expand(task) if isinstance(task, str) else [task])]
 
 
-def _check_choices(tasks: Sequence[Task], **choices: Choice) -> None:
+def check_choices(tasks: Sequence[Task], **choices: Choice) -> None:
+    """Raises SpareError if two tasks have one name, or a choice is for a task that is none of
+    them."""
     names = {task.name for task in tasks}
     for name in names:
         if sum(task.name == name for task in tasks) > 1:

@@ -88,7 +88,7 @@ def lm_eval_task(name: str) -> Task:
         sources=(),
         splits={asked.split: len(asked.samples)},
         split=asked.split,
-        chance={},
+        chance=asked.chance(),
         headline=asked.metrics[0],
         breakdown=asked.metrics[0],
         prompts={prompt.name: prompt},
@@ -146,6 +146,13 @@ class _Asked:
         self.files = tuple(Path(one["filename"]) for one in cached)
         theirs.set_fewshot_seed(SEED)
         self.samples = [self._sample(number, doc) for number, doc in enumerate(self.docs)]
+
+    def chance(self) -> dict[str, float]:
+        """What guessing gets, where there are choices."""
+        if not self.ranks:
+            return {}
+        guess = math.fsum(1 / len(sample.options) for sample in self.samples) / len(self.samples)
+        return dict.fromkeys(self.metrics, 100 * guess)
 
     def _find_metrics(self) -> list[str]:
         from lm_eval.api.metrics import mean

@@ -28,6 +28,7 @@ from spare.harness.models.loading import find_checkpoint, first_line, quiet, rea
 from spare.harness.models.probe import sample_picture
 from spare.harness.models.prompts import REFUSALS, signs
 from spare.harness.models.torchvision_repair import repair_torchvision
+from spare.harness.models.transformers import make_greedy
 from spare.harness.models.types import Request, Response
 from spare.images import Picture, open_picture
 from spare.neighbours import as_guest, require_lm_eval
@@ -95,7 +96,7 @@ def load(name: str, options: Options) -> LmEval:
         checkpoint = find_checkpoint(place, options.trust_remote_code)
         folder, arguments["pretrained"] = checkpoint.folder, str(checkpoint.folder)
     if kind.startswith("hf"):
-        arguments.setdefault("device", _device())
+        arguments.setdefault("device", default_device())
     with as_guest(), quiet():
         network = _create(kind, arguments)
     model = LmEval(kind, network, _identity(kind, arguments), place or kind)
@@ -120,7 +121,7 @@ def _arguments(rest: str, options: Options) -> dict[str, Any]:
     return arguments
 
 
-def _device() -> str:
+def default_device() -> str:
     """The first accelerator, or the processor: lm-eval takes a GPU for granted."""
     import torch
 
@@ -139,6 +140,9 @@ def _create(kind: str, arguments: Mapping[str, Any]) -> Any:
         network = made.create_from_arg_obj(dict(arguments))
     except (*FAULTS, ImportError, AttributeError) as error:
         raise ModelError(f"lm-eval cannot load {kind}: {first_line(error)}") from error
+    if kind.startswith("hf"):
+        # It would obey what a checkpoint ships about generation, and would not be greedy then.
+        make_greedy(network.model, network.tokenizer)
     if network.world_size != 1:
         raise ModelError("lm-eval's data parallelism is not for this engine; start one process.")
     return network

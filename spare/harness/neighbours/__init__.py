@@ -1,4 +1,4 @@
-"""Other harnesses: our tasks written down for them.
+"""Other harnesses: our tasks written down for them, and what they do with a task beside what we do.
 
 To add one: write `spare/harness/neighbours/<name>.py` with the functions of `Neighbour`, and add
 its line to `NEIGHBOURS`.
@@ -10,12 +10,15 @@ import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
-from spare.errors import SpareError
+from spare.errors import DataError, SpareError
 from spare.harness.asking import Evaluation
-from spare.harness.evaluate import Choice, choose
+from spare.harness.evaluate import Choice, check_choices, choose
 from spare.tasks import LISTED, expand, load_task
+
+if TYPE_CHECKING:
+    from spare.harness.neighbours.differences import Seen
 
 NEIGHBOURS: Mapping[str, str] = {
     "lm-eval": "spare.harness.neighbours.lm_eval",
@@ -32,6 +35,15 @@ class Neighbour(Protocol):
         SpareError if the harness could not ask it."""
         ...
 
+    def observe(self, evaluation: Evaluation, checkpoint: str, folder: Path) -> Sequence[Seen]:
+        """What the harness makes of the questions and of a checkpoint's replies; `folder` is for
+        its files. Raises SpareError if it fails."""
+        ...
+
+    def name_and_version(self) -> str:
+        """The harness that is installed, for a person."""
+        ...
+
     def command(self, folder: Path, names: Sequence[str]) -> str:
         """The command that asks the tasks in `folder`."""
         ...
@@ -43,7 +55,7 @@ class Export:
 
     Attributes:
         names: our task -> its name in the other harness.
-        left_out: our task -> why it was not written.
+        left_out: our task -> why it was not written, though its files are there.
         command: what asks them there.
     """
 
@@ -94,14 +106,23 @@ def export_tasks(
     chosen = [name for one in named for name in expand(one)]
     names: dict[str, str] = {}
     left_out: dict[str, str] = {}
-    for name in chosen or LISTED:
+    known = [load_task(name) for name in chosen or LISTED]
+    check_choices(known, split=split, prompt=prompt, rules=rules)
+    for task in known:
         try:
-            evaluation = choose(load_task(name), data, split, prompt, rules, limit)
-            names[evaluation.task.name] = neighbour.write_task(evaluation, folder)
+            evaluation = choose(task, data, split, prompt, rules, limit)
         except SpareError as error:
             if chosen:
                 raise
-            left_out[name] = str(error)
+            if not isinstance(error, DataError):  # else its files are not there
+                left_out[task.name] = str(error)
+            continue
+        try:
+            names[task.name] = neighbour.write_task(evaluation, folder)
+        except SpareError as error:
+            if chosen:
+                raise
+            left_out[task.name] = str(error)
     if not names:
         raise SpareError(
             f"{data} holds the files of no task that {to} could ask; name one with --tasks to hear "

@@ -14,8 +14,12 @@ Prompts that rank options are refused: lm-eval 0.4.13 has no log-likelihoods bes
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
+import os
 import shlex
+import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -25,8 +29,10 @@ from spare import disk, images
 from spare.errors import SpareError
 from spare.harness.asking import Evaluation
 from spare.harness.neighbours import lm_eval_docs
+from spare.harness.neighbours.differences import Seen
 from spare.harness.run import Saved
 from spare.images import Picture
+from spare.neighbours import require_lm_eval
 from spare.tasks.types import Prompt, Reply, Sample, Task
 
 PLACEHOLDER = "<image>"
@@ -83,6 +89,34 @@ def command(folder: Path, names: Sequence[str]) -> str:
         "lm_eval --model hf-multimodal --model_args pretrained=CHECKPOINT --apply_chat_template "
         f"--include_path {shlex.quote(str(folder))} --tasks {','.join(names)}"
     )
+
+
+def observe(evaluation: Evaluation, checkpoint: str, folder: Path) -> list[Seen]:
+    """See `Neighbour`. lm-eval runs in a process of its own."""
+    require_lm_eval()
+    name = write_task(evaluation, folder)
+    out = folder / "seen.jsonl"
+    module = "spare.harness.neighbours.lm_eval_run"
+    # It finds what this process finds, however that was arranged.
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    done = subprocess.run(  # noqa: S603 - our own module
+        [sys.executable, "-m", module, str(folder), name, checkpoint, str(out)],
+        capture_output=True,
+        text=True,
+        errors="replace",
+        env=environment,
+    )
+    if done.returncode:
+        lines = [line for line in done.stderr.splitlines() if line.strip()]
+        why = lines[-1].strip() if lines else f"exit code {done.returncode}"
+        raise SpareError(f"lm-eval failed at {evaluation.task.name}: {why.rstrip('.')}.")
+    with out.open(encoding="utf-8", errors="surrogatepass") as file:
+        return [Seen(**json.loads(line)) for line in file]
+
+
+def name_and_version() -> str:
+    """See `Neighbour`."""
+    return f"lm-eval {importlib.metadata.version('lm_eval')}"
 
 
 def _check(task: Task, prompt: Prompt) -> None:

@@ -16,7 +16,7 @@ from spare.harness.run import Saved
 from spare.harness.scoring import verdict_of
 from spare.images import ParquetCell, Picture, TableCell, open_picture
 from spare.tasks import load_task
-from spare.tasks.types import Judged, Metric, Reply, Sample, Task
+from spare.tasks.types import Judged, Metric, Reply, Sample, Task, Verdict
 
 if TYPE_CHECKING:
     import PIL.Image
@@ -33,6 +33,7 @@ class Scored(float):
     rules: str
     sample: Sample
     reply: Reply
+    verdict: Verdict
 
 
 def load(helper: str, file: str) -> dict[str, Any]:
@@ -83,13 +84,10 @@ def results(doc: Doc, replies: Sequence[str]) -> dict[str, Scored]:
         answers=tuple(line["answers"]),
     )
     reply = Reply(text=replies[0])
-    scored = Scored(task.judge(sample, reply, line["rules"]).score)
-    scored.task, scored.rules, scored.sample, scored.reply = (
-        line["task"],
-        line["rules"],
-        sample,
-        reply,
-    )
+    verdict = task.judge(sample, reply, line["rules"])
+    scored = Scored(verdict.score)
+    scored.task, scored.rules = line["task"], line["rules"]
+    scored.sample, scored.reply, scored.verdict = sample, reply, verdict
     return dict.fromkeys(line["figures"], scored)
 
 
