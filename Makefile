@@ -47,7 +47,8 @@ $(VLLM_VENV)/complete: pyproject.toml constraints-vllm.txt
 	touch $@
 
 test-vlmevalkit: $(VLMEVALKIT_VENV)/complete
-	$(VLMEVALKIT_BIN)/python -m pytest tests/test_vlmevalkit.py tests/test_vlmevalkit_export.py tests/test_engine_contract.py
+	$(VLMEVALKIT_BIN)/python -m pytest tests/test_vlmevalkit.py tests/test_vlmevalkit_export.py tests/test_diff_harness.py \
+	  tests/test_engine_contract.py
 
 # ms-vlmeval asks for old versions of some packages, and for many that only single data sets need: these are all that it is
 # imported with, and all of the models and data sets that the tests use.

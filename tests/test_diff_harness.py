@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib.util
 import json
 import shutil
 import sys
@@ -75,6 +76,48 @@ def test_what_lm_eval_fails_at_is_a_sentence(
     monkeypatch.setattr(sys, "executable", shutil.which("false"))
     with pytest.raises(SpareError, match=r"^lm-eval failed at whatsup_a: exit code 1\.$"):
         diff_harness("whatsup_a", tmp_path, against="lm-eval", data=data, limit=1)
+
+
+def require_vlmevalkit() -> None:
+    """Without importing it here."""
+    if importlib.util.find_spec("vlmeval") is None:
+        pytest.skip("VLMEvalKit is not installed; `make test-vlmevalkit` installs it")
+
+
+def against_vlmevalkit(data: Path, wrapper: str, task: str, prompt: str) -> Differences:
+    require_vlmevalkit()
+    against = f"vlmevalkit:vlmevalkit_models:{wrapper}"
+    return diff_harness(task, BASE, against=against, data=data, prompt=prompt, limit=6)
+
+
+def test_one_checkpoint_gives_the_same_in_vlmevalkit(data: Path) -> None:
+    """Its wrapper, its inference, its reading."""
+    differences = against_vlmevalkit(data, "Tiny", "vsr_zeroshot", "vlmevalkit")
+    assert len(differences.pairs) == 6
+    assert differences.differing == []
+    assert differences.neighbour.startswith("VLMEvalKit 0")
+    assert len({pair.ours.reply for pair in differences.pairs}) > 1
+    assert all(pair.ours.prompt.startswith("<image>\n") for pair in differences.pairs)
+
+
+def test_a_wrappers_own_words_are_found(data: Path) -> None:
+    differences = against_vlmevalkit(data, "Wordy", "whatsup_a", "mcq")
+    assert differences.begun("prompt") == len(differences.pairs)
+    assert differences.count("pictures") == 0
+    for pair in differences.pairs:
+        assert pair.theirs is not None
+        assert pair.theirs.prompt == f"{pair.ours.prompt}\nBe brief."
+
+
+def test_vlmevalkit_wants_a_wrapper(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(SpareError, match="name the one for this checkpoint"):
+        diff_harness("whatsup_a", BASE, against="vlmevalkit", data=data, limit=1)
+    with pytest.raises(SpareError, match="--against lm-eval is all"):
+        diff_harness("whatsup_a", BASE, against="lm-eval:dtype=float16", data=data, limit=1)
+    require_vlmevalkit()
+    monkeypatch.setattr(sys, "executable", shutil.which("false"))
+    with pytest.raises(SpareError, match=r"^VLMEvalKit failed at whatsup_a: exit code 1\.$"):
+        diff_harness("whatsup_a", BASE, against="vlmevalkit:json:loads", data=data, limit=1)
 
 
 def found(*theirs: Seen | None) -> Differences:

@@ -29,7 +29,7 @@ from spare.harness.evaluate import evaluate
 from spare.harness.models import load_model
 from spare.harness.models.digests import digest_folder
 from spare.harness.models.types import Model, Request
-from spare.harness.models.vlmevalkit import VlmEvalKit, _settings
+from spare.harness.models.vlmevalkit import VlmEvalKit, settings_of
 from spare.images import Picture, open_picture
 
 INSTALLED = importlib.util.find_spec("vlmeval") is not None
@@ -338,9 +338,9 @@ def test_without_it_it_says_what_is_missing() -> None:
         load_model("vlmevalkit:Qwen2-VL-2B-Instruct")
 
 
-def test_settings_are_json_or_words() -> None:
+def testsettings_of_are_json_or_words() -> None:
     text = "path=/a b/c,bound=16,top=0.5,deep=true,wide=False,none=None,name=x=y"
-    assert _settings(text) == {
+    assert settings_of(text) == {
         "path": "/a b/c",
         "bound": 16,
         "top": 0.5,
@@ -350,7 +350,7 @@ def test_settings_are_json_or_words() -> None:
         "name": "x=y",
     }
     with pytest.raises(ModelError, match="'deep' is no SETTING=VALUE"):
-        _settings("deep")
+        settings_of("deep")
 
 
 @pytest.mark.parametrize(
@@ -358,7 +358,7 @@ def test_settings_are_json_or_words() -> None:
     [
         ({"adapter": "x"}, "--adapter does nothing here"),
         ({"max_pixels": 9}, "--max-pixels does nothing here"),
-        ({"device": "cpu"}, "--device does nothing here"),
+        ({"attention": "sdpa"}, "--attn does nothing here"),
     ],
 )
 def test_options_that_it_would_not_hear_are_refused(options: dict[str, Any], said: str) -> None:

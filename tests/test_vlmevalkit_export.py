@@ -262,6 +262,23 @@ def test_its_figures_are_ours_under_its_rules(
 
 
 @needs_vlmevalkit
+def test_its_reading_of_each_reply_is_known(exported: Exported, theirs: Any) -> None:
+    """`spare diff-harness` looks at single replies, of which VLMEvalKit gives no list."""
+    for name, figure, scale in (
+        ("spare_VSR-zeroshot", "acc", 100),
+        ("spare_choices", "Overall", 1),
+    ):
+        read, samples = theirs["datasets"][name]["read"], exported.samples[name]
+        scores = [one["score"] for one in read]
+        expected = theirs["datasets"][name]["figures"][0][figure]
+        assert scale * sum(scores) / len(scores) == pytest.approx(expected)
+        for one, sample in zip(read, samples, strict=True):
+            assert one["reading"] in (*sample.options, "(unparsed)")
+            assert (one["reading"] == sample.target) == (one["score"] == 1.0)
+        assert "(unparsed)" in {one["reading"] for one in theirs["datasets"][name]["read"]}
+
+
+@needs_vlmevalkit
 def test_its_run_is_judged_and_compared(
     exported: Exported, data: Path, theirs: Any, tmp_path: Path, capsys: Any
 ) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from spare.harness.models.torchvision_repair import repair_torchvision
+from spare.harness.neighbours.vlmevalkit_run import _read
 
 
 def main() -> None:
@@ -59,6 +60,10 @@ def main() -> None:
             figures = by_config.evaluate(str(file), model="exact_matching", nproc=1)
             found["datasets"][name]["figures"] = figures.to_dict("records")
             found["datasets"][name]["file"] = str(file)
+            kind = config["data"][name]["class"]
+            found["datasets"][name]["read"] = [
+                _read(kind, row, row["prediction"]) for _, row in table.iterrows()
+            ]
 
     vlmeval.vlm.Tiny = Tiny
     config["data"] = {name: config["data"][name] for name in asked["run"]}

@@ -45,3 +45,16 @@ class Tiny(BaseModel):  # type: ignore[misc]
             )
         written = tokens[0, inputs["input_ids"].shape[1] :]
         return str(self.processor.tokenizer.decode(written, skip_special_tokens=True))
+
+
+class Wordy(Tiny):
+    """Writes a prompt of its own over the data set's, as most of VLMEvalKit's wrappers do."""
+
+    def use_custom_prompt(self, dataset: str) -> bool:
+        return True
+
+    def build_prompt(self, line: Any, dataset: str | None = None) -> list[dict[str, str]]:
+        pictures = self.dump_image(line, dataset)
+        words = f"{line['question']}\nBe brief."
+        shown = [{"type": "image", "value": path} for path in pictures]
+        return [*shown, {"type": "text", "value": words}]

@@ -12,7 +12,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--task", required=True, metavar="NAME", help="task, or custom:FILE")
     add("--model", required=True, metavar="CKPT", help="path or hub id of a checkpoint")
-    add("--against", required=True, metavar="HARNESS", help="lm-eval")
+    add(
+        "--against",
+        required=True,
+        metavar="HARNESS",
+        help="lm-eval, or vlmevalkit:NAME,SETTING=VALUE,... with its wrapper",
+    )
     add("--data", required=True, metavar="DIR", help="folder with the published files")
     for name, help_text in (
         ("split", "split to ask; by default the task's own"),

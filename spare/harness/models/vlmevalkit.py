@@ -49,9 +49,11 @@ NO_RANKING = (
     "writing."
 )
 
-SETTINGS = {"adapter": "", "dtype": "auto", "device": "auto", "max_pixels": None, "attention": ""}
-SETTINGS |= {"batch_tokens": None}
+DECIDED = {"adapter": "", "dtype": "auto", "device": "auto", "max_pixels": None, "attention": ""}
+DECIDED |= {"batch_tokens": None}
 """Options that the wrapper decides on itself, and their values if nobody chose."""
+
+FLAGS = {"max_pixels": "max-pixels", "attention": "attn", "batch_tokens": "batch-tokens"}
 
 
 def load(name: str, options: Options) -> VlmEvalKit:
@@ -66,16 +68,16 @@ def load(name: str, options: Options) -> VlmEvalKit:
             "Name a model of VLMEvalKit's, too: vlmevalkit:Qwen2-VL-2B-Instruct, or a wrapper: "
             "vlmevalkit:MODULE:CLASS,SETTING=VALUE."
         )
-    for option, default in SETTINGS.items():
+    for option, default in DECIDED.items():
         if getattr(options, option) != default:
             raise ModelError(
-                f"--{option.replace('_', '-')} does nothing here, since VLMEvalKit's wrapper "
+                f"--{FLAGS.get(option, option)} does nothing here, since VLMEvalKit's wrapper "
                 f"decides; if it has such a setting, write it behind the name: {name},NAME=VALUE."
             )
-    return VlmEvalKit(name, _settings(rest), options.seed)
+    return VlmEvalKit(name, settings_of(rest), options.seed)
 
 
-def _settings(rest: str) -> dict[str, Any]:
+def settings_of(rest: str) -> dict[str, Any]:
     """What stands behind the name. Values are JSON if they can be, else texts."""
     settings: dict[str, Any] = {}
     for piece in filter(None, rest.split(",")):
@@ -87,6 +89,12 @@ def _settings(rest: str) -> dict[str, Any]:
         except ValueError:
             settings[setting] = {"True": True, "False": False, "None": None}.get(value, value)
     return settings
+
+
+def search_path() -> str:
+    """Where VLMEvalKit's process finds what it imports: where we do, and wrappers of one's own also
+    in this folder."""
+    return os.pathsep.join([*filter(None, sys.path), os.getcwd()])
 
 
 class VlmEvalKit:
@@ -186,8 +194,6 @@ class VlmEvalKit:
     # The process
 
     def _start(self) -> subprocess.Popen[str]:
-        # All that can be imported here can be there; a wrapper of one's own also from this folder.
-        path = os.pathsep.join([*(one for one in sys.path if one), os.getcwd()])
         with self._log.open("wb") as log:
             return subprocess.Popen(
                 [sys.executable, "-P", "-m", "spare.harness.models.vlmevalkit_child"],
@@ -196,7 +202,7 @@ class VlmEvalKit:
                 stderr=log,
                 text=True,
                 encoding="utf-8",
-                env={**os.environ, "PYTHONPATH": path},
+                env={**os.environ, "PYTHONPATH": search_path()},
                 # Ctrl-C is for us; we end it.
                 start_new_session=True,
             )

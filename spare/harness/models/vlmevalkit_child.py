@@ -44,7 +44,7 @@ def main() -> None:
     questions, answers = _channels()
     asked = json.loads(next(questions))
     try:
-        model, made = _load(asked["name"], asked["settings"])
+        model, made = load_wrapper(asked["name"], asked["settings"])
     # This process is here so that whatever a wrapper does is an answer, too.
     except (Exception, SystemExit) as error:  # noqa: BLE001
         _say(answers, {"error": _said(error)})
@@ -82,8 +82,8 @@ def _said(error: BaseException) -> str:
     return f"{type(error).__name__}: {lines[0] if lines else 'no reason given'}".rstrip(".") + "."
 
 
-def _load(name: str, settings: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
-    """The model, and what is to be known of it."""
+def load_wrapper(name: str, settings: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """A model of VLMEvalKit's by its name or MODULE:CLASS, and what is to be known of it."""
     repair_torchvision()
     if ":" in name:
         module, _, wanted = name.partition(":")

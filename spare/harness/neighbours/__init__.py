@@ -10,11 +10,12 @@ import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from spare.errors import DataError, SpareError
 from spare.harness.asking import Evaluation
 from spare.harness.evaluate import Choice, check_choices, choose
+from spare.harness.models.types import Request
 from spare.tasks import LISTED, expand, load_task
 
 if TYPE_CHECKING:
@@ -35,9 +36,16 @@ class Neighbour(Protocol):
         SpareError if the harness could not ask it."""
         ...
 
-    def observe(self, evaluation: Evaluation, checkpoint: str, folder: Path) -> Sequence[Seen]:
+    def observe(
+        self, evaluation: Evaluation, checkpoint: str, folder: Path, settings: str
+    ) -> Sequence[Seen]:
         """What the harness makes of the questions and of a checkpoint's replies; `folder` is for
-        its files. Raises SpareError if it fails."""
+        its files, `settings` is what the user wrote behind the harness's name. Raises SpareError if
+        it fails."""
+        ...
+
+    def spell(self, model: Any, request: Request) -> str:
+        """Our prompt, by a model of ours, in the form in which `observe` gives the harness's."""
         ...
 
     def name_and_version(self) -> str:

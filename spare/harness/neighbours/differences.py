@@ -12,6 +12,7 @@ import io
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,8 @@ class Seen:
 
     Attributes:
         id: of the sample.
-        prompt: the filled-in chat template, in which the checkpoint's signs stand for pictures.
+        prompt: the filled-in chat template, in which the checkpoint's signs stand for pictures; or
+            the message, where a harness leaves the rest to a wrapper that cannot be looked into.
         pictures: SHA-256 of each picture's pixels as PNG, before the model's own processor.
         reply: as the model wrote it; an error stands for itself.
         reading: the answer that was read, or in brackets how none was.
@@ -118,13 +120,14 @@ def diff_harness(
 
     Args:
         model: path or hub id of a checkpoint of transformers.
-        against: the other harness ("lm-eval").
+        against: the other harness ("lm-eval", or "vlmevalkit:WRAPPER").
         limit: only the first so many questions.
 
     Raises:
         SpareError: one of the two cannot ask it.
     """
-    neighbour = load_neighbour(against)
+    name, _, settings = against.partition(":")
+    neighbour = load_neighbour(name)
     if limit is not None and limit < 1:
         raise SpareError("--limit must be at least 1.")
     known = load_task(task)
@@ -132,9 +135,9 @@ def diff_harness(
     evaluation = choose(known, Path(data), split, prompt, rules, limit)
     find_checkpoint(str(model))
     with tempfile.TemporaryDirectory(prefix="spare-diff-") as folder:
-        on_event(f"Asking {known.name} in {against} ...")
+        on_event(f"Asking {known.name} in {name} ...")
         # The other one first, and by itself: two copies might not fit into the memory.
-        theirs = neighbour.observe(evaluation, str(model), Path(folder) / "theirs")
+        theirs = neighbour.observe(evaluation, str(model), Path(folder) / "theirs", settings)
         on_event(f"Asking {known.name} here ...")
         loaded: Any = load_model(str(model))
         run = evaluate(
@@ -149,7 +152,10 @@ def diff_harness(
             on_event=on_event,
         )
         found = {one.id: one for one in theirs}
-        pairs = [Pair(one, found.get(one.id)) for one in _ours(evaluation, run, loaded)]
+        pairs = [
+            Pair(one, found.get(one.id))
+            for one in _ours(evaluation, run, partial(neighbour.spell, loaded))
+        ]
     return Differences(
         known.name,
         evaluation.prompt.name,
@@ -159,14 +165,14 @@ def diff_harness(
     )
 
 
-def _ours(evaluation: Evaluation, run: Run, model: Any) -> list[Seen]:
+def _ours(evaluation: Evaluation, run: Run, spell: Callable[[Request], str]) -> list[Seen]:
     lines: Mapping[str, Mapping[str, Any]] = {line["id"]: line for line in run.replies()}
     seen = []
     for sample in evaluation.samples():
         reply = reply_of(lines[sample.id])
         verdict = evaluation.task.judge(sample, reply, evaluation.rules[0].name)
         try:
-            prompt = model.spell(Request("", sample.parts))
+            prompt = spell(Request("", sample.parts))
             pictures = [pixels_of(part) for part in sample.parts if isinstance(part, Picture)]
         except (PictureError, *REFUSALS) as error:
             prompt, pictures = str(error), []

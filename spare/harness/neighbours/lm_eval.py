@@ -28,6 +28,7 @@ from typing import Any
 from spare import disk, images
 from spare.errors import SpareError
 from spare.harness.asking import Evaluation
+from spare.harness.models.types import Request
 from spare.harness.neighbours import lm_eval_docs
 from spare.harness.neighbours.differences import Seen
 from spare.harness.run import Saved
@@ -91,8 +92,12 @@ def command(folder: Path, names: Sequence[str]) -> str:
     )
 
 
-def observe(evaluation: Evaluation, checkpoint: str, folder: Path) -> list[Seen]:
+def observe(
+    evaluation: Evaluation, checkpoint: str, folder: Path, settings: str = ""
+) -> list[Seen]:
     """See `Neighbour`. lm-eval runs in a process of its own."""
+    if settings:
+        raise SpareError(f"lm-eval takes no {settings!r} here; --against lm-eval is all.")
     require_lm_eval()
     name = write_task(evaluation, folder)
     out = folder / "seen.jsonl"
@@ -112,6 +117,11 @@ def observe(evaluation: Evaluation, checkpoint: str, folder: Path) -> list[Seen]
         raise SpareError(f"lm-eval failed at {evaluation.task.name}: {why.rstrip('.')}.")
     with out.open(encoding="utf-8", errors="surrogatepass") as file:
         return [Seen(**json.loads(line)) for line in file]
+
+
+def spell(model: Any, request: Request) -> str:
+    """See `Neighbour`: the filled-in chat template."""
+    return str(model.spell(request))
 
 
 def name_and_version() -> str:

@@ -21,9 +21,14 @@ ranked options. Replies to all of them are judged by `spare score --replies`. Wh
 from __future__ import annotations
 
 import csv
+import importlib.metadata
+import importlib.util
 import io
 import json
+import os
 import shlex
+import subprocess
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,12 +37,19 @@ from typing import Any
 from spare import disk, images
 from spare.errors import SpareError
 from spare.harness.asking import Evaluation
+from spare.harness.models.types import Request
+from spare.harness.models.vlmevalkit import search_path, settings_of
+from spare.harness.models.vlmevalkit_child import MISSING
+from spare.harness.neighbours.differences import Seen, reading_of
 from spare.images import Picture
 from spare.tasks import multiple_choice
 from spare.tasks.files import PANDAS_NA
-from spare.tasks.types import Sample
+from spare.tasks.types import Reply, Sample
 
 CONFIG = "spare.json"
+
+PLACEHOLDER = "<image>"
+"""What stands for a picture where a message is spelt out."""
 
 MODEL = "MODEL"
 """What stands in `CONFIG` for a model, until its user names one."""
@@ -113,6 +125,58 @@ def command(folder: Path, names: Sequence[str]) -> str:
         f"LMUData={place} python -m vlmeval.run --config {place}/{CONFIG} --judge exact_matching\n"
         f"(name your model in {CONFIG}, in the place of {MODEL})"
     )
+
+
+def observe(
+    evaluation: Evaluation, checkpoint: str, folder: Path, settings: str = ""
+) -> list[Seen]:
+    """See `Neighbour`. `settings` is a wrapper as the engine vlmevalkit has it; the checkpoint is
+    given to it as `model_path`."""
+    wrapper, _, rest = settings.partition(",")
+    if not wrapper:
+        raise SpareError(
+            "VLMEvalKit has a wrapper for each family of models; name the one for this checkpoint: "
+            "--against vlmevalkit:Qwen2-VL-2B-Instruct, or vlmevalkit:MODULE:CLASS."
+        )
+    if importlib.util.find_spec("vlmeval") is None:
+        raise SpareError(f"{MISSING}.")
+    name = write_task(evaluation, folder)
+    out = folder / "seen.jsonl"
+    made = json.dumps([wrapper, {"model_path": checkpoint, **settings_of(rest)}])
+    module = "spare.harness.neighbours.vlmevalkit_run"
+    done = subprocess.run(  # noqa: S603 - our own module
+        [sys.executable, "-P", "-m", module, str(folder.resolve()), name, made, str(out.resolve())],
+        capture_output=True,
+        text=True,
+        errors="replace",
+        env={**os.environ, "PYTHONPATH": search_path()},
+    )
+    if done.returncode:
+        lines = [line for line in done.stderr.splitlines() if line.strip()]
+        why = lines[-1].strip() if lines else f"exit code {done.returncode}"
+        raise SpareError(f"VLMEvalKit failed at {evaluation.task.name}: {why.rstrip('.')}.")
+    with out.open(encoding="utf-8", errors="surrogatepass") as file:
+        lines_of = [json.loads(line) for line in file]
+    return [
+        _seen(evaluation, sample, line)
+        for sample, line in zip(evaluation.samples(), lines_of, strict=True)
+    ]
+
+
+def _seen(evaluation: Evaluation, sample: Sample, line: dict[str, Any]) -> Seen:
+    verdict = evaluation.task.judge(sample, Reply(line["reply"]), evaluation.rules[0].name)
+    ours = {"reading": reading_of(verdict), "score": verdict.score}
+    return Seen(**{"id": sample.id, **ours, **line})
+
+
+def spell(model: object, request: Request) -> str:
+    """See `Neighbour`: the message that a wrapper is given. What it makes of that is not seen."""
+    return "\n".join(part if isinstance(part, str) else PLACEHOLDER for part in request.parts)
+
+
+def name_and_version() -> str:
+    """See `Neighbour`."""
+    return f"VLMEvalKit {importlib.metadata.version('ms-vlmeval')}"
 
 
 def _name(task: str) -> str:
