@@ -181,7 +181,9 @@ def test_more_than_fit_are_counted() -> None:
         ("random", {}, "There is no folder random"),
         (str(BASE), {"against": "nobody"}, "There is no harness 'nobody'"),
         (str(BASE), {"limit": 0}, "at least 1"),
-        (str(BASE), {"prompt": "captions"}, "refuses to do beside pictures"),
+        pytest.param(
+            str(BASE), {"prompt": "captions"}, "refuses to do beside pictures", marks=NEEDS_LM_EVAL
+        ),
     ],
 )
 def test_what_cannot_be_compared_is_said(

@@ -65,6 +65,7 @@ def main() -> None:
                 _read(kind, row, row["prediction"]) for _, row in table.iterrows()
             ]
 
+    del os.environ["PRED_FORMAT"]  # as most have it: spreadsheets
     vlmeval.vlm.Tiny = Tiny
     config["data"] = {name: config["data"][name] for name in asked["run"]}
     config["model"] = {"tiny": {"class": "Tiny", "model_path": asked["checkpoint"]}}
@@ -73,7 +74,7 @@ def main() -> None:
     sys.argv += ["--work-dir", str(work / "run")]
     harness.main()
     for name in asked["run"]:
-        (file,) = (work / "run").rglob(f"tiny_{name}.tsv")
+        (file,) = (work / "run").rglob(f"tiny_{name}.xlsx")
         found["run"][name] = str(file)
     (work / "found.json").write_text(json.dumps(found))
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import time
-from pathlib import Path
 from typing import Any
 
 
@@ -22,6 +22,8 @@ class Moody:
             raise SystemExit(3)
         if text == "fail":
             raise ValueError("no\nidea")
+        if text.startswith("draw"):
+            return str(random.random())
         if text == "nothing":
             return None
         if text == "api":
@@ -33,14 +35,13 @@ class Moody:
 
 
 class Mortal:
-    """Dies after so many answers, until there is a file `sign`."""
+    """Dies after so many answers, until the environment says IMMORTAL."""
 
-    def __init__(self, after: int, sign: str) -> None:
+    def __init__(self, after: int) -> None:
         self.left = after
-        self.sign = Path(sign)
 
     def generate(self, message: list[dict[str, str]], dataset: str) -> str:
-        if not self.left and not self.sign.exists():
+        if not self.left and "IMMORTAL" not in os.environ:
             print("about to die", flush=True)
             os.kill(os.getpid(), signal.SIGKILL)
         self.left -= 1

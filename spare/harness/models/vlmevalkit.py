@@ -32,7 +32,7 @@ from typing import Any
 from spare import images
 from spare.errors import ModelError, PictureError
 from spare.harness.models import Options
-from spare.harness.models.digests import digest_folder
+from spare.harness.models.digests import digest_files, digest_folder
 from spare.harness.models.loading import read_lineage
 from spare.harness.models.types import Request, Response
 from spare.images import Picture
@@ -255,16 +255,23 @@ def _is_folder(value: object) -> bool:
 
 
 def _identity(settings: Mapping[str, Any]) -> dict[str, str]:
-    """What could change a reply: folders by their content, models of the hub by name and revision,
-    and no key of a server."""
+    """What could change a reply: folders and files by their content, models of the hub by name and
+    revision, and no key of a server."""
     identity = {}
     for name, value in sorted(settings.items()):
         if "key" in name or "token" in name.split("_"):
             continue
-        identity[name] = digest_folder(Path(value)) if _is_folder(value) else str(value)
+        identity[name] = _content(value)
         if revision := _revision(value):
             identity[f"{name} revision"] = revision
     return identity
+
+
+def _content(value: object) -> str:
+    path = Path(value) if isinstance(value, str) and value else None
+    if path and path.is_dir():
+        return digest_folder(path)
+    return digest_files([path]) if path and path.is_file() else str(value)
 
 
 def _revision(value: object) -> str:

@@ -120,12 +120,12 @@ def _like(name: str, known: Mapping[str, Any]) -> str:
 
 
 def _seed(seed: int) -> None:
-    import numpy
-    import torch
-
+    """Of all generators that anything has loaded so far."""
     random.seed(seed)
-    numpy.random.seed(seed)
-    torch.manual_seed(seed)
+    if numpy := sys.modules.get("numpy"):
+        numpy.random.seed(seed)
+    if torch := sys.modules.get("torch"):
+        torch.manual_seed(seed)
 
 
 def _answer(model: Any, message: list[dict[str, str]]) -> dict[str, str]:
