@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         required=True,
         help="path or hub id of a checkpoint; vllm:NAME to run it by vLLM; openai:NAME for a "
         "server's model (--base-url); clip:NAME for a dual encoder; shuffled:MODEL to show any of "
-        "them the pictures of other questions; or random, majority",
+        "them the pictures of other questions; my_models:Class for your own; or random, majority",
     )
     add(
         "--tasks",

@@ -2,7 +2,7 @@
 is asked for.
 
 To add one: write `spare/harness/models/<engine>.py` with a function (name, options) -> Model, and
-add its line to `ENGINES`.
+add its line to `ENGINES`. Other packages, and a file that lies here, have theirs named by `own`.
 """
 
 from __future__ import annotations
@@ -25,6 +25,9 @@ ENGINES: Mapping[str, str] = {
     "shuffled": "spare.harness.models.shuffled:load",
 }
 """Engine -> "module:function". The function gets what follows `engine:` in the model's name."""
+
+OWN = "spare.harness.models.own:load"
+"""What is given names of no engine of ours: a user's `module:Class`, or another package's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +91,8 @@ def load_model(
 
     Args:
         spec: path or hub id of a checkpoint, which the `transformers` engine loads; or `random` or
-            `majority`; or `engine:rest` for any engine of `ENGINES`.
+            `majority`; or `engine:rest` for any engine of `ENGINES`; or `module:Class` or
+            `NAME:rest` for a model of your own or of another package (see `own`).
 
     Raises:
         ModelError: there is no such engine or checkpoint, or it cannot answer questions about
@@ -101,12 +105,12 @@ def load_model(
     if concurrency < 1:
         raise ModelError("With --concurrency below 1 nothing is ever asked; give more.")
     engine, name = _split(spec)
-    if tensor_parallel != 1 and engine not in ("vllm", "shuffled"):
+    if tensor_parallel != 1 and engine not in ("vllm", "shuffled", ""):
         raise ModelError(
             f"The engine {engine} does not spread a model by --tensor-parallel; name it "
             f"vllm:{name}, or leave the option out."
         )
-    module, function = ENGINES[engine].split(":")
+    module, function = ENGINES.get(engine, OWN).split(":")
     load = getattr(importlib.import_module(module), function)
     model: Model = load(
         name,
@@ -130,12 +134,12 @@ def load_model(
 
 
 def _split(spec: str) -> tuple[str, str]:
-    """The engine that `spec` names, and what it is to load."""
+    """The engine that `spec` names, "" if it is none of ours, and what it is to load."""
     engine, colon, rest = spec.partition(":")
     if engine in ENGINES and (colon or engine in ("random", "majority")):
         return engine, rest
     if colon and not Path(spec).exists():  # hub ids have no colon; a folder may have one
-        raise ModelError(f"There is no engine {engine!r}; there are {', '.join(ENGINES)}.")
+        return "", spec
     if not spec:
         raise ModelError("No model was named; give a checkpoint's path or hub id.")
     return "transformers", spec
