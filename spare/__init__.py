@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from spare.generation.pipeline import generate as generate
     from spare.generation.publish import publish as publish
     from spare.harness.comparison import compare as compare
+    from spare.harness.doctor import doctor as doctor
     from spare.harness.evaluate import evaluate as evaluate
     from spare.harness.foreign_replies import score_replies as score_replies
     from spare.harness.models import load_model as load_model
@@ -42,6 +43,7 @@ _HOMES = {
     "captions": "spare.generation.captions",
     "compare": "spare.harness.comparison",
     "cycle": "spare.finetune.cycle",
+    "doctor": "spare.harness.doctor",
     "evaluate": "spare.harness.evaluate",
     "fine_tune": "spare.finetune.tuning",
     "generate": "spare.generation.pipeline",
