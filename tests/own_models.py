@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import os
+import signal
+import time
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 from spare.errors import ModelError
@@ -100,6 +104,34 @@ class Garbled(Own):
             elif kind == "early":
                 yield Response(request.key, Reply("A"))
                 return
+
+
+class Deadly(Own):
+    """Dies with its whole process at questions with a certain word."""
+
+    def reply(self, request: Request) -> Reply:
+        if "deadly" in str(request.parts):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().reply(request)
+
+
+class Studious(Own):
+    def study(self, samples: Iterable[Any]) -> str:
+        return str(len(list(samples)))
+
+
+class Marked(Own):
+    """Leaves a file behind for every question that it is asked, and takes a while."""
+
+    def __init__(self, name: str, options: Any) -> None:
+        super().__init__("v1", options)
+        self.folder = Path(name)
+
+    def reply(self, request: Request) -> Reply:
+        time.sleep(0.05)
+        with (self.folder / f"{os.getpid()}").open("a") as file:
+            file.write(f"{request.key}\n")
+        return super().reply(request)
 
 
 class NoIdentity:

@@ -85,6 +85,8 @@ def test_mistakes_get_a_sentence(capsys: pytest.CaptureFixture[str], tmp_path: P
     message = fails(capsys, "eval", "--tasks", "vsr_zeroshot", "--prompt", "a", "--prompt", "b",
                     *common)  # fmt: skip
     assert "--prompt takes one NAME for all tasks, or TASK=NAME" in message
+    ray = ["--tasks", "vsr_zeroshot", "--engine", "ray", "--replicas", "0"]
+    assert "needs at least one actor" in fails(capsys, "eval", *ray, *common)
     with pytest.raises(SystemExit) as stop:
         main(["evaluate"])
     assert stop.value.code == 2

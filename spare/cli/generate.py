@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from spare.cli.eval import add_server_arguments
+from spare.cli.eval import add_cluster_arguments, add_server_arguments, replicas
 from spare.errors import SpareError
 
 if TYPE_CHECKING:
@@ -111,13 +111,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     engine = parser.add_argument_group("engine")
     add = engine.add_argument
-    add(
-        "--engine",
-        choices=("local", "ray"),
-        default="local",
-        help="ray: stages run in actors on a Ray cluster that sees the same folders (%(default)s)",
-    )
-    add("--replicas", type=int, default=2, metavar="N", help="actors on the cluster (%(default)s)")
+    add_cluster_arguments(engine, "stages run")
     add(
         "--max-new-tokens",
         type=int,
@@ -149,7 +143,7 @@ def run(arguments: argparse.Namespace) -> int:
             out=arguments.out,
             stages=[name.strip() for name in arguments.stages.split(",") if name.strip()],
             rethreshold=arguments.rethreshold,
-            replicas=arguments.replicas if arguments.engine == "ray" else 0,
+            replicas=replicas(arguments),
             on_event=on_event,
             engine={
                 "dtype": arguments.dtype,

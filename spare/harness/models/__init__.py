@@ -53,6 +53,7 @@ class Options:
             OPENAI_BASE_URL.
         concurrency: most requests that it has in flight.
         tensor_parallel: accelerators that the engine vllm spreads a model over.
+        replicas: actors on a Ray cluster that answer side by side; 0 answers here.
     """
 
     adapter: str = ""
@@ -68,6 +69,7 @@ class Options:
     base_url: str = ""
     concurrency: int = 16
     tensor_parallel: int = 1
+    replicas: int = 0
 
 
 def load_model(
@@ -86,6 +88,7 @@ def load_model(
     base_url: str = "",
     concurrency: int = 16,
     tensor_parallel: int = 1,
+    replicas: int = 0,
 ) -> Model:
     """A model that answers requests. The keyword arguments are the fields of `Options`.
 
@@ -110,26 +113,31 @@ def load_model(
             f"The engine {engine} does not spread a model by --tensor-parallel; name it "
             f"vllm:{name}, or leave the option out."
         )
+    if replicas < 0:
+        raise ModelError("There cannot be fewer than no replicas; --replicas 2 makes two.")
+    options = Options(
+        adapter=adapter,
+        dtype=dtype,
+        device=device,
+        max_pixels=max_pixels,
+        attention=attention,
+        batch_tokens=batch_tokens,
+        seed=seed,
+        trust_remote_code=trust_remote_code,
+        share=share,
+        language=language,
+        base_url=base_url,
+        concurrency=concurrency,
+        tensor_parallel=tensor_parallel,
+        replicas=replicas,
+    )
+    if replicas and engine != "shuffled":  # which deals pictures out here, to the model inside
+        from spare.harness.models.cluster import load_on_ray
+
+        return load_on_ray(spec, options)
     module, function = ENGINES.get(engine, OWN).split(":")
     load = getattr(importlib.import_module(module), function)
-    model: Model = load(
-        name,
-        Options(
-            adapter=adapter,
-            dtype=dtype,
-            device=device,
-            max_pixels=max_pixels,
-            attention=attention,
-            batch_tokens=batch_tokens,
-            seed=seed,
-            trust_remote_code=trust_remote_code,
-            share=share,
-            language=language,
-            base_url=base_url,
-            concurrency=concurrency,
-            tensor_parallel=tensor_parallel,
-        ),
-    )
+    model: Model = load(name, options)
     return model
 
 
