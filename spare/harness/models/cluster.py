@@ -27,6 +27,7 @@ import warnings
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from spare.errors import ModelError, SpareError
@@ -41,6 +42,9 @@ REMEDY = (
     "Start one with `ray start --head` and name it in RAY_ADDRESS, or unset that to use this "
     "machine alone."
 )
+
+LEFT = Path("/tmp/ray/ray_current_cluster")  # noqa: S108 - where Ray puts it
+"""Where `ray start` leaves the address of this machine's cluster."""
 
 SMALLEST, LARGEST = 8, 1024
 """Bounds on a batch's questions."""
@@ -151,10 +155,15 @@ def connect() -> None:
     import ray
 
     if not ray.is_initialized():
-        _check_address()
+        named = os.environ.get("RAY_ADDRESS", "")
+        if named and (fault := _unheard(named)):
+            raise SpareError(f"No Ray cluster is at {named} ({fault}). {REMEDY}")
+        # One that has crashed leaves its address behind, where Ray would knock for minutes.
+        left = LEFT.read_text().strip() if not named and LEFT.is_file() else ""
+        address = "local" if left and _unheard(left) else None
         handler = signal.getsignal(signal.SIGTERM)
         try:
-            ray.init(log_to_driver=False, include_dashboard=False)
+            ray.init(address, log_to_driver=False, include_dashboard=False)
         except (ConnectionError, RuntimeError, ray.exceptions.RayError) as error:
             raise SpareError(
                 f"No Ray cluster takes us ({' '.join(str(error).split())[:LONGEST]}). {REMEDY}"
@@ -164,16 +173,16 @@ def connect() -> None:
             signal.signal(signal.SIGTERM, handler)
 
 
-def _check_address() -> None:
-    """Raises SpareError if nobody listens at RAY_ADDRESS; Ray itself would try for minutes."""
-    address = os.environ.get("RAY_ADDRESS", "")
-    host, colon, port = address.rpartition(":")
-    if not (colon and port.isdigit()) or "/" in host:
-        return
+def _unheard(address: str) -> str:
+    """Why nobody is heard at HOST:PORT; "" if somebody is, or if it is another kind of address."""
+    host, _, port = address.rpartition(":")
+    if not (host and port.isdigit()) or "/" in host:
+        return ""
     try:
         socket.create_connection((host, int(port)), timeout=10.0).close()
     except (OSError, OverflowError) as error:
-        raise SpareError(f"No Ray cluster is at {address} ({error}). {REMEDY}") from None
+        return str(error)
+    return ""
 
 
 def load_on_ray(spec: str, options: Options) -> Distributed:
@@ -193,9 +202,12 @@ def load_on_ray(spec: str, options: Options) -> Distributed:
     connect()
     import ray
 
-    accelerators = 0
-    if options.device != "cpu" and ray.cluster_resources().get("GPU"):
-        accelerators = options.tensor_parallel
+    there = options.device == "auto" and ray.cluster_resources().get("GPU")
+    # A GPU that is asked for by name is waited for: clusters that grow have none at first.
+    accelerators = options.tensor_parallel if there or options.device.startswith("cuda") else 0
+    local = asdict(replace(options, replicas=0))
+    if engine == "vllm" and accelerators:
+        local["device"] = "auto"  # it takes what it finds, and in an actor that is what Ray gave it
     make = ray.remote(Worker).options(
         num_cpus=1,
         num_gpus=accelerators,
@@ -203,7 +215,6 @@ def load_on_ray(spec: str, options: Options) -> Distributed:
         max_task_retries=0,  # a batch goes to an actor that lives
         scheduling_strategy="SPREAD",
     )
-    local = asdict(replace(options, replicas=0))
     actors = [make.remote(spec, local, os.getcwd()) for _ in range(options.replicas)]
     return Distributed(ray, actors, f"{accelerators} GPUs" if accelerators else "1 CPU")
 
