@@ -1,7 +1,7 @@
 """Start-up of the command, as a multiple of an empty Python. Run: python benchmarks/bench_start.py
 
-Promised: `spare --help` and `spare tasks` within 6 times an empty Python, and unchanged (to a tenth,
-which is what can be measured) where 20 packages are installed that bring models of their own.
+Promised: `spare --help` and `spare tasks` within 6 times an empty Python, and unchanged (to a
+tenth, which is what can be measured) where 20 packages are installed that bring models.
 """
 
 from __future__ import annotations

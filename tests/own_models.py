@@ -115,6 +115,13 @@ class Deadly(Own):
         return super().reply(request)
 
 
+class Restless(Own):
+    """Another model in every process."""
+
+    def __init__(self, name: str, options: Any) -> None:
+        super().__init__(str(os.getpid()), options)
+
+
 class Studious(Own):
     def study(self, samples: Iterable[Any]) -> str:
         return str(len(list(samples)))

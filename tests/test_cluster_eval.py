@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
+import os
+import socket
+import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -177,8 +182,52 @@ def test_what_cannot_be_is_a_sentence(spec: str, words: str, nodes: Any) -> None
         load_model(spec, replicas=1)
 
 
+def test_a_cluster_that_is_not_there_is_a_sentence(tmp_path: Path) -> None:
+    """By the real command; and at once, where Ray itself knocks for minutes."""
+    write_world(tmp_path / "data", sets=1)
+    arguments = ["--tasks", "whatsup_a", "--data", str(tmp_path / "data"), "--engine", "ray"]
+    arguments += ["--out", str(tmp_path / "run")]
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # nobody listens there
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        done = subprocess.run(
+            [sys.executable, "-m", "spare", "eval", "--model", "own_models:Own", *arguments],
+            env={**os.environ, "RAY_ADDRESS": address},
+            capture_output=True,
+            text=True,
+        )
+    assert done.returncode == 2
+    assert f"No Ray cluster is at {address}" in done.stderr
+    assert "`ray start --head`" in done.stderr
+
+
 def test_a_fault_of_the_model_ends_the_run_with_its_words(nodes: Any) -> None:
     asked = [Request(f"q{number}", ("?",), max_new_tokens=8) for number in range(40)]
     model = load_model("own_models:Deliberate", replicas=1)
     with pytest.raises(SpareError, match=r"^The licence has run out\.$"):
         list(model.answer(iter(asked)))
+
+
+def test_machines_with_other_weights_are_noticed(nodes: Any) -> None:
+    model = load_model("own_models:Restless", replicas=2)
+    asked = (Request(f"q{number}", ("?",), max_new_tokens=8) for number in itertools.count())
+    with pytest.raises(SpareError, match=r"hold different models \(in weights\)"):
+        for _ in model.answer(asked):  # until the second machine is there
+            pass
+
+
+def test_where_nothing_gets_done_the_run_ends(nodes: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster, "HOPELESS", 2)
+    asked = [Request(f"q{number}", ("deadly",), max_new_tokens=8) for number in range(4)]
+    model = load_model("own_models:Deadly", replicas=1)
+    with pytest.raises(SpareError, match="have died 3 times and done nothing in between"):
+        list(model.answer(iter(asked)))
+
+
+def test_a_question_in_a_large_batch_is_found_before_all_hope_is_lost() -> None:
+    """Every half of a half that has it may be the first to be tried."""
+    batch = cluster.Batch([Request(f"q{number}", ("?",)) for number in range(cluster.LARGEST)])
+    deaths = 0
+    while rest := cluster._again(batch):
+        batch, deaths = rest[0], deaths + 1
+    assert deaths + 1 < cluster.HOPELESS

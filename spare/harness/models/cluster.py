@@ -62,8 +62,9 @@ AHEAD = 2
 DEATHS = 3
 """So often a batch may lose its actor before it is halved."""
 
-HOPELESS = 4
-"""So often per actor may actors die with nothing done in between, before the run ends."""
+HOPELESS = 24
+"""So often, and once more for each actor, may actors die with nothing done in between, before the
+run ends. More often than it takes to find the one question in a batch that kills them."""
 
 PATIENCE = 60.0
 """Seconds without an actor, after which is said what is waited for."""
@@ -159,8 +160,7 @@ def connect() -> None:
         if named and (fault := _unheard(named)):
             raise SpareError(f"No Ray cluster is at {named} ({fault}). {REMEDY}")
         # One that has crashed leaves its address behind, where Ray would knock for minutes.
-        left = LEFT.read_text().strip() if not named and LEFT.is_file() else ""
-        address = "local" if left and _unheard(left) else None
+        address = None if named or not _unheard(_left()) else "local"
         handler = signal.getsignal(signal.SIGTERM)
         try:
             ray.init(address, log_to_driver=False, include_dashboard=False)
@@ -171,6 +171,14 @@ def connect() -> None:
         # It takes the signal for itself, and would end the process without a word of ours.
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, handler)
+
+
+def _left() -> str:
+    """The address of the cluster that was last started on this machine; "" if there is none."""
+    try:
+        return LEFT.read_text().strip()
+    except OSError:
+        return ""
 
 
 def _unheard(address: str) -> str:
@@ -374,7 +382,7 @@ class Distributed:
             return
         self._ready.discard(actor)
         self._in_vain += 1
-        if self._in_vain >= HOPELESS * len(self._actors):
+        if self._in_vain >= HOPELESS + len(self._actors):
             raise ModelError(
                 f"The model's processes on the cluster have died {self._in_vain} times and done "
                 f"nothing in between, at last so: {_words(error)}. Every reply so far is kept; the "
