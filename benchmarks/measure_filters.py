@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from spare.generation.grammar import SENTENCE, read_facts
-from spare.generation.mentions import find_mentions, stem, tokens
+from spare.generation.mentions import find_mentions, normalised, stem, tokens
 from spare.generation.stages import Options
-from spare.generation.stages.duplicates import differ, normalised
+from spare.generation.stages.duplicates import differ
 from spare.generation.stages.reference import fault
 from spare.generation.stages.support import Words, support, supported
 from spare.generation.templates import ask

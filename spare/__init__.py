@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from spare.harness.evaluate import evaluate as evaluate
     from spare.harness.foreign_replies import score_replies as score_replies
     from spare.harness.models import load_model as load_model
+    from spare.harness.neighbours import export_tasks as export_tasks
+    from spare.harness.neighbours.differences import diff_harness as diff_harness
     from spare.harness.prepare import prepare as prepare
     from spare.harness.rescoring import rescore as rescore
     from spare.harness.run import Run as Run
@@ -43,8 +45,10 @@ _HOMES = {
     "captions": "spare.generation.captions",
     "compare": "spare.harness.comparison",
     "cycle": "spare.finetune.cycle",
+    "diff_harness": "spare.harness.neighbours.differences",
     "doctor": "spare.harness.doctor",
     "evaluate": "spare.harness.evaluate",
+    "export_tasks": "spare.harness.neighbours",
     "fine_tune": "spare.finetune.tuning",
     "generate": "spare.generation.pipeline",
     "leaderboard": "spare.leaderboards.leaderboard",

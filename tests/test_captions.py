@@ -236,7 +236,9 @@ def test_pixmo_cap(tmp_path: Path) -> None:
     folder = tmp_path / "data"
     write_pixmo(folder / "train-00000-of-00002.parquet", [pixmo(one), pixmo(one, "Other words.")])
     write_pixmo(folder / "train-00001-of-00002.parquet", [pixmo(two), pixmo(two)])
-    manifest = captions("pixmo-cap", data=tmp_path, out=tmp_path / "out")
+    told: list[str] = []
+    manifest = captions("pixmo-cap", data=tmp_path, out=tmp_path / "out", on_event=told.append)
+    assert [line.split(": ")[1] for line in told] == ["2 rows so far", "4 rows so far"]
     found = read(tmp_path / "out", "pixmo-cap")
     assert [row["image"] for row in found] == [one, one, two]
     assert found[2]["image_key"] == hashlib.sha256(two.encode()).hexdigest()
@@ -250,6 +252,13 @@ def test_a_torn_parquet_file_is_a_sentence(tmp_path: Path) -> None:
     write_pixmo(path, [pixmo("https://example.org/a.jpg")])
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(SpareError, match=r"train-00000-of-00001\.parquet: cannot be read"):
+        captions("pixmo-cap", data=tmp_path, out=tmp_path / "out")
+
+
+def test_a_column_of_another_kind_is_a_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "train-00000-of-00001.parquet"
+    write_pixmo(path, [{"image_url": 1, "caption": "A cup."}])
+    with pytest.raises(SpareError, match="holds no text in its column image_url, but int64"):
         captions("pixmo-cap", data=tmp_path, out=tmp_path / "out")
 
 

@@ -86,7 +86,7 @@ def test_mistakes_get_a_sentence(capsys: pytest.CaptureFixture[str], tmp_path: P
                     *common)  # fmt: skip
     assert "--prompt takes one NAME for all tasks, or TASK=NAME" in message
     ray = ["--tasks", "vsr_zeroshot", "--engine", "ray", "--replicas", "0"]
-    assert "needs at least one actor" in fails(capsys, "eval", *ray, *common)
+    assert "--replicas must be at least 1" in fails(capsys, "eval", *ray, *common)
     with pytest.raises(SystemExit) as stop:
         main(["evaluate"])
     assert stop.value.code == 2
@@ -187,7 +187,7 @@ sys.exit(main({arguments!r}))
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_ctrl_c_while_something_is_imported_is_one_line(verb: str) -> None:
-    for module in ("argparse", f"spare.cli.{verb}"):
+    for module in ("argparse", f"spare.cli.{verb.replace('-', '_')}"):
         script = STOPPED.format(module=module, arguments=[verb, "--help"])
         done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
         assert done.returncode == 130

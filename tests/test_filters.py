@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spare.generation.llm import LONGEST_ANSWER, LONGEST_QUESTION, read_pairs
-from spare.generation.mentions import stem, tokens
+from spare.generation.mentions import normalised, stem, tokens
 from spare.generation.review import sample_size
-from spare.generation.stages.duplicates import differ, normalised
+from spare.generation.stages.duplicates import differ
 from spare.generation.stages.reference import SUSPICIOUS, fault, told
 from spare.generation.stages.support import Words, support, supported
 

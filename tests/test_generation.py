@@ -136,9 +136,22 @@ def test_pictures_of_benchmarks_that_are_there_are_known_by_their_looks(tmp_path
 
 
 def test_a_users_list_of_pictures_is_left_out(world: Path, tmp_path: Path) -> None:
-    (tmp_path / "list.txt").write_text("train_00003\n900007\n")
+    """By key and by digest; what is in the list and matches nothing is told, in the card too."""
+    import hashlib
+
+    picture = (world / "data" / "images" / "train_00005.jpg").read_bytes()
+    lines = ["train_00003", "900007", hashlib.sha256(picture).hexdigest().upper()]
+    lines += ["900005"]  # a caption without pairs
+    (tmp_path / "list.txt").write_text("\n".join([*lines, "train_3", "train_3", "0" * 64]))
     found = generate(world / "captions", out=tmp_path / "qa", exclude=str(tmp_path / "list.txt"))
-    assert found["contamination"]["excluded"] == 16
+    assert found["contamination"]["excluded"] == found["pairs"]["excluded"] == 24
+    assert found["excluded"] == {"lines": 6, "unmatched": 2, "first": "train_3"}
+    (tmp_path / "list.txt").unlink()
+    again = generate(world / "captions", out=tmp_path / "qa", rethreshold=True)
+    assert again["excluded"] == found["excluded"]
+    publish(tmp_path / "qa", out=tmp_path / "dataset")
+    card = (tmp_path / "dataset" / "README.md").read_text()
+    assert "that match no picture: 2 of 6, such as 'train\\_3'." in card
 
 
 def test_nothing_is_done_twice(world: Path, qa: Path, tmp_path: Path) -> None:
@@ -186,20 +199,64 @@ def test_a_torn_shard_is_found_and_made_again(
     assert contents(tmp_path / "qa") == expected
 
 
-def test_a_shard_with_changed_bytes_is_a_sentence_and_made_again(
-    qa: Path, world: Path, tmp_path: Path
-) -> None:
-    shutil.copytree(qa, tmp_path / "qa")
-    expected = contents(tmp_path / "qa")
-    path = sorted((tmp_path / "qa" / "tags").glob("*.parquet"))[0]
+def flip_bytes(path: Path) -> None:
+    """Damage a shard, but not its end, which says what it holds."""
     data = bytearray(path.read_bytes())
     for place in range(20, len(data) // 2, 40):
         data[place] ^= 0xFF
     path.write_bytes(data)
-    with pytest.raises(SpareError, match=r"tags.*was damaged and has been taken away"):
-        generate(world / "captions", out=tmp_path / "qa")
+
+
+def test_a_shard_with_changed_bytes_is_found_and_made_again(
+    qa: Path, world: Path, tmp_path: Path
+) -> None:
+    """By the same call; where nothing is to be made, by a sentence."""
+    shutil.copytree(qa, tmp_path / "qa")
+    expected = contents(tmp_path / "qa")
+    for stage in ("prefilter", "generate", "tags", "cut"):
+        flip_bytes(sorted((tmp_path / "qa" / stage).glob("*.parquet"))[0])
     generate(world / "captions", out=tmp_path / "qa")
     assert contents(tmp_path / "qa") == expected
+    flip_bytes(sorted((tmp_path / "qa" / "tags").glob("*.parquet"))[0])
+    with pytest.raises(SpareError, match=r"tags.*was damaged and has been taken away. Run `spare"):
+        generate(world / "captions", out=tmp_path / "qa", rethreshold=True)
+    generate(world / "captions", out=tmp_path / "qa")
+    assert contents(tmp_path / "qa") == expected
+
+
+@pytest.mark.parametrize("torn", [True, False])
+def test_what_a_server_writes_anew_goes_through_all_that_is_behind(
+    few: Path, tmp_path: Path, torn: bool
+) -> None:
+    """It says something else every time, so pairs of before and of now must not meet."""
+    from itertools import count
+
+    from chat_server import NAME, Answer, Asked, says, serving, well
+
+    numbers = count()
+
+    def moody(asked: Asked) -> Answer:
+        if "response_format" not in asked.body:
+            return well(asked)
+        pairs = [
+            {"question": f"Where is cup {next(numbers)}?", "answer": "on the left"}
+            for _ in range(1 + len(server.asked) % 3)
+        ]
+        return says(asked, json.dumps(pairs))
+
+    with serving(moody) as server:
+        options: dict[str, Any] = {"llm": f"openai:{NAME}", "engine": {"base_url": server.url}}
+        generate(few, out=tmp_path / "qa", **options)
+        path = sorted((tmp_path / "qa" / "generate").glob("*.parquet"))[0]
+        if torn:
+            path.write_bytes(path.read_bytes()[:-50])
+        else:
+            flip_bytes(path)
+        found = generate(few, out=tmp_path / "qa", **options)
+    written = [len(pairs) for (pairs,) in table(tmp_path / "qa", "generate", "pairs")]
+    for stage in ("duplicates", "reference", "support", "spatial", "tags", "contamination", "cut"):
+        assert len(table(tmp_path / "qa", stage, "pair_id")) == sum(written)
+    assert sum(found["pairs"].values()) == sum(written)
 
 
 def test_other_captions_do_not_go_into_the_same_folder(qa: Path, tmp_path: Path) -> None:
@@ -218,6 +275,8 @@ def test_stages_run_in_their_order(world: Path, tmp_path: Path) -> None:
         generate(world / "captions", out=tmp_path / "qa", rethreshold=True)
     with pytest.raises(SpareError, match="is not finished"):
         read_pipeline(tmp_path / "qa")
+    with pytest.raises(SpareError, match="is not finished"):
+        relations([tmp_path / "qa"])
     with pytest.raises(SpareError, match="There is no stage 'tag'"):
         generate(world / "captions", out=tmp_path / "qa", stages=["tag"])
     assert generate(world / "captions", out=tmp_path / "qa")["pairs"]["kept"]
@@ -279,6 +338,32 @@ def test_deciding_again_keeps_what_is_not_named(
         generate(few, out=tmp_path / "qa", rethreshold=True, max_new_tokens=5)
 
 
+def test_pairs_about_something_else_may_stay(few: Path, tmp_path: Path) -> None:
+    """A share of all that is kept; 1 keeps everything that only the spatial check drops."""
+    from chat_server import NAME, Answer, Asked, ranks, says, serving
+
+    where = {"question": "Where is it?", "answer": "in the foreground"}
+    colour = {"question": "What colour is it?", "answer": "red"}
+
+    def behave(asked: Asked) -> Answer:
+        if "response_format" in asked.body:
+            return says(asked, json.dumps([where, colour]))
+        yes, no = (-3.0, -0.1) if "colour" in asked.text else (-0.1, -3.0)
+        return ranks(asked, {"Yes": yes, "No": no})
+
+    options = {"llm": f"openai:{NAME}", "support": 0.0, "benchmarks": "none"}
+    with serving(behave) as server:
+        engine = {"base_url": server.url}
+        strict = generate(few, out=tmp_path / "qa", engine=engine, **options)["pairs"]
+    assert strict == {"kept": 24, "not spatial": 24}
+    kept = {}
+    for share in (0.25, 1.0):
+        found = generate(few, out=tmp_path / "qa", rethreshold=True, harmless=share)
+        kept[share] = found["pairs"]["kept"]
+    assert kept[1.0] == 48
+    assert 24 < kept[0.25] < 40  # a draw
+
+
 def test_pairs_of_a_model_are_not_replaced_by_mistake(
     few: Path, asked: Path, tmp_path: Path
 ) -> None:
@@ -332,6 +417,7 @@ def test_lost_captions_are_noticed(few: Path, tmp_path: Path) -> None:
         ({"clip": "./nowhere"}, "There is no folder ./nowhere"),
         ({"clip_scale": "w3"}, "raw .* or w2.5"),
         ({"cap": 1.5}, "--cap is a share"),
+        ({"clipscore": float("nan")}, "--clipscore is a number, not nan"),
     ],
 )
 def test_what_the_last_stage_lacks_is_said_before_the_first(
@@ -787,6 +873,14 @@ def test_generators_and_pre_filters_side_by_side(
     assert [one.captions for one in made] == [6, 6]
     template = made[0]
     assert (template.passed, template.pairs, template.spatial) == (6, 48, 48)
+    # What is there already took as long as it took.
+    (manifest,) = (tmp_path / "out").glob("transformers*/manifest.json")
+    spent = json.loads(manifest.read_text())["seconds"]
+    again = compare_generators(
+        few, ["template:", models["llm"]], out=tmp_path / "out", number=6, max_new_tokens=80
+    )
+    assert json.loads(manifest.read_text())["seconds"] == spent
+    assert again[1].seconds * 6 > spent > 0
     labelled = [
         {"caption": "A cup stands to the left of a plate.", "spatial": True},
         {"caption": "A cat lies under the table.", "spatial": True},
@@ -803,5 +897,12 @@ def test_generators_and_pre_filters_side_by_side(
     arguments = ["ablate", "--labelled", str(path), "--out", str(tmp_path / "out")]
     assert main([*arguments, "--llm", "template:", "--llm", models["llm"]]) == 0
     assert "0.67" in capsys.readouterr().out
-    path.write_text('{"caption": "x"}\n')
-    assert main(arguments) == 2
+    for line in (
+        '{"caption": "x"}',
+        '{"spatial": true}',
+        '{"caption": null, "spatial": true}',
+        "x",
+    ):
+        path.write_text(f'\n{{"caption": "A cup.", "spatial": false}}\n{line}\n')
+        assert main(arguments) == 2
+        assert "row 3: a JSON object with caption" in capsys.readouterr().err

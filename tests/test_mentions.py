@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import re
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spare.generation.frames import FRAMES, frame_of
+from spare.cli import main
+from spare.errors import SpareError
+from spare.generation.frames import CUES, FRAMES, find_cues, frame_of
 from spare.generation.grammar import read_facts
-from spare.generation.mentions import find_mentions, keyword_counts, tokens
-from spare.generation.spatiality import gini, top_share
+from spare.generation.mentions import TOKEN, find_mentions, keyword_counts, tokens
+from spare.generation.spatiality import gini, relations, top_share
 from spare.generation.stages import Pairs
 from spare.generation.stages.tags import CLASS_OF_GROUP, tags
 from spare.generation.templates import ask
@@ -25,6 +30,14 @@ WORDS = st.sampled_from(
     )
 )
 TEXTS = st.lists(WORDS, max_size=30).map(" ".join) | st.text(max_size=80)
+
+
+MARKED = st.text("abz AZ,.?!'’-;3\n½é_İ", max_size=30)
+
+
+@given(TEXTS | MARKED)
+def test_plain_texts_fall_into_the_tokens_that_all_texts_do(text: str) -> None:
+    assert tokens(text) == TOKEN.findall(text.lower())
 
 
 @pytest.mark.parametrize(
@@ -141,7 +154,8 @@ def test_templates_ask_who_and_where_and_whether() -> None:
 
 
 def tags_of(question: str, answer: str) -> dict[str, object]:
-    return tags(Pairs(["id"], [question], [answer], [""], [0], [""]), 0)
+    pairs = Pairs(["id"], [question], [answer], [""], [0], [""])
+    return tags(pairs, 0, find_cues([f"{question} {answer}".lower()])[0])
 
 
 @pytest.mark.parametrize(
@@ -168,6 +182,24 @@ def test_the_frame_of_reference_is_read_by_its_cue(
     assert (found["frame"], found["relation"]) == (frame, relation)
 
 
+CUE_WORDS = st.sampled_from(
+    (
+        *("from", "in", "on", "the", "our", "this", "viewer's", "camera’s", "his", "her", "my"),
+        *("own", "woman's", "driver's", "left", "right", "front", "back", "sides", "foot", "of"),
+        *("hand", "side", "perspective", "point of view", "view", "photo", "scene", "background"),
+        *("house", "a", "red", "car", "behind the wheel", "north", "southern", "é", "-", "other"),
+    )
+)
+
+
+@given(st.lists(CUE_WORDS, max_size=12).map(" ".join))
+def test_every_cue_is_found_among_the_signs(text: str) -> None:
+    """The cues' patterns are tried only where Arrow has found a sign."""
+    match = next((found for _, one in CUES if (found := one.search(text))), None)
+    found = find_cues([text])[0]
+    assert (found.cue if found else None) == (match.group() if match else None)
+
+
 def test_arguments_are_those_of_the_question() -> None:
     found = tags_of("Is the red cup to the left of the plate?", "Yes.")
     assert (found["subject"], found["relatum"]) == ("the red cup", "the plate")
@@ -183,7 +215,7 @@ def test_any_pair_has_tags(question: str, answer: str) -> None:
     assert found["frame"] in FRAMES
     assert found["class"] in (*CLASSES, "")
     assert (found["relation"] == "") == (found["class"] == "")
-    assert frame_of(question, "left", answer).name in FRAMES
+    assert frame_of(None, "left", answer).name in FRAMES
 
 
 def test_every_relation_has_a_class() -> None:
@@ -205,3 +237,49 @@ def test_unevenness_is_between_none_and_all(counts: list[int]) -> None:
 def test_one_relation_alone_is_as_uneven_as_can_be() -> None:
     assert gini([0] * 28 + [7]) == pytest.approx(28 / 29)
     assert top_share([0] * 28 + [7]) == 1
+
+
+ROWS: list[dict[str, Any]] = [
+    {"text": "A cup stands above it."},
+    {"text": None},
+    {"text": "  "},
+    {"conversations": [{"from": "human", "value": None}]},
+    {"text": "The left one."},
+]
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "json", "parquet"])
+def test_a_row_without_a_text_is_counted_and_told(
+    tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / f"rows.{kind}"
+    if kind == "parquet":
+        import pyarrow
+        import pyarrow.parquet
+
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(ROWS), path)
+    else:
+        lines = map(json.dumps, ROWS)
+        path.write_text(f"[{','.join(lines)}]" if kind == "json" else "\n".join(lines))
+    (found,) = relations([path])
+    assert (found.texts, found.spatial, found.textless) == (2, 2, 3)
+    assert main(["relations", str(path)]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert f"3 rows without a text left out; the first is {path}, row 2." in told
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "sentence"),
+    [
+        ("rows.jsonl", '{"text": null}\n', r"rows\.jsonl: has no text in any of its rows"),
+        ("rows.jsonl", '{"text": "a"}\n{"te', r"rows\.jsonl, row 2: not JSON\. Fetch it"),
+        ("rows.csv", "words\nabove it\n", r"rename the column that holds them"),
+        ("rows.json", '{"text": "a"}', r"a list of objects was expected"),
+        ("rows.parquet", "PAR1", r"rows\.parquet: cannot be read as a whole parquet file"),
+        ("rows.txt", "above it", r"rows\.txt has none of the formats"),
+    ],
+)
+def test_no_texts_are_a_sentence(tmp_path: Path, name: str, text: str, sentence: str) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(SpareError, match=sentence):
+        relations([tmp_path / name])

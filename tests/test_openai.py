@@ -849,6 +849,7 @@ def test_what_a_server_refused_comes_through_every_stage_with_the_next_call(
             first = generated(server, out)
             asked = len(server.asked)
             assert sum(first["unheard"].values()) == 1
+            assert "this question is not liked" in first["first_error"]
             assert first["pairs"] != whole["pairs"]
             second = generated(server, out)
         assert second | {"seconds": 0} == whole | {"seconds": 0}

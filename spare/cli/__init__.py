@@ -13,6 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import ArgumentParser
     from collections.abc import Sequence
+    from typing import Any
 
 VERBS = {
     "tasks": "what can be scored; for one task: its figures, files, prompts and rules",
@@ -20,6 +21,8 @@ VERBS = {
     "validate": "check the files of tasks without a model",
     "eval": "score a model",
     "score": "judge saved replies again, ours or another harness's",
+    "export-tasks": "write tasks down for another harness, which then gives our scores",
+    "diff-harness": "where and why another harness differs over one checkpoint",
     "show": "the scores of a run, also by relation or any other tag",
     "errors": "the failures of a run laid out for a person, on a page",
     "leaderboard": "many runs side by side",
@@ -68,7 +71,6 @@ def _terminate(*_: object) -> None:
 
 
 def _run(argv: Sequence[str]) -> int:
-    import importlib
     import os
     import signal
     import threading
@@ -87,7 +89,7 @@ def _run(argv: Sequence[str]) -> int:
         return 2
     arguments = parser.parse_args(argv)
     try:
-        run = importlib.import_module(f"spare.cli.{arguments.verb}").run
+        run = _module(arguments.verb).run
         code: int = run(arguments)
         sys.stdout.flush()
     except SpareError as error:
@@ -107,6 +109,12 @@ def _run(argv: Sequence[str]) -> int:
     return code
 
 
+def _module(verb: str) -> Any:
+    import importlib
+
+    return importlib.import_module(f"spare.cli.{verb.replace('-', '_')}")
+
+
 def _sentence(text: str) -> str:
     """A terminal breaks lines in the middle of words; a log keeps a sentence on its line."""
     if not sys.stderr.isatty():
@@ -122,7 +130,6 @@ def _sentence(text: str) -> str:
 
 def _parser(argv: Sequence[str]) -> ArgumentParser:
     import argparse
-    import importlib
 
     from spare import __version__
 
@@ -136,5 +143,5 @@ def _parser(argv: Sequence[str]) -> ArgumentParser:
     for name, about in VERBS.items():
         verb = verbs.add_parser(name, help=about, description=about[0].upper() + about[1:] + ".")
         if name in argv[:1]:  # only the verb in use is imported
-            importlib.import_module(f"spare.cli.{name}").add_arguments(verb)
+            _module(name).add_arguments(verb)
     return parser

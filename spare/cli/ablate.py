@@ -75,7 +75,10 @@ def run(arguments: argparse.Namespace) -> int:
         about = "about space: pairs with a keyword of Table 10; the paper's authors looked at them."
         show([Grid(f"{made[0].captions:,} captions", columns, rows, [about])])
     if arguments.labelled:
-        told = compare_classifiers(arguments.labelled, llms, out=arguments.out, engine=engine)
+        with progress() as on_event:
+            told = compare_classifiers(
+                arguments.labelled, llms, out=arguments.out, on_event=on_event, engine=engine
+            )
         measures = ("accuracy", "precision", "recall", "F1", "s/caption")
         lines = [
             (

@@ -20,6 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    from spare.errors import counted
     from spare.generation.captions import captions
     from spare.leaderboards.grids import Column, Grid, show
 
@@ -31,6 +32,6 @@ def run(arguments: argparse.Namespace) -> int:
     )
     columns = [Column(""), Column("count", numeric=True)]
     rows = [(name, f"{count:,}") for name, count in manifest["counts"].items()]
-    title = f"{arguments.source}: {manifest['counts']['captions']:,} captions"
+    title = f"{arguments.source}: {counted(manifest['counts']['captions'], 'caption')}"
     show([Grid(title, columns, rows, manifest["faults"])])
     return 0

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
-import sys
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
+from spare.cli.progress import Bar, Look, shown
 from spare.errors import SpareError
 
 if TYPE_CHECKING:
@@ -21,13 +20,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--model",
         required=True,
         help="path or hub id of a checkpoint; vllm:NAME to run it by vLLM; openai:NAME for a "
-        "server's model (--base-url); clip:NAME for a dual encoder; shuffled:MODEL to show any of "
-        "them the pictures of other questions; my_models:Class for your own; or random, majority",
+        "server's model (--base-url); clip:NAME for a dual encoder; lm-eval:TYPE,NAME=VALUE,... "
+        "for a model of lm-eval's; shuffled:MODEL to show any of them the pictures of other "
+        "questions; my_models:Class for your own; or random, majority",
     )
     add(
         "--tasks",
         required=True,
-        help="tasks and suites, separated by commas (see `spare tasks`); custom:FILE is your own",
+        help="tasks and suites, separated by commas (see `spare tasks`); custom:FILE is your own; "
+        "lm-eval:NAME a text task of lm-eval",
     )
     add("--data", required=True, metavar="DIR", help="folder with the published files")
     add("--out", required=True, metavar="RUN", help="run directory; one that is there goes on")
@@ -108,11 +109,9 @@ def add_cluster_arguments(
 
 def replicas(arguments: argparse.Namespace) -> int:
     """How many actors were asked for; 0 without a cluster."""
-    if arguments.engine == "local":
-        return 0
     if arguments.replicas < 1:
-        raise SpareError("--engine ray needs at least one actor; give more --replicas.")
-    return int(arguments.replicas)
+        raise SpareError("--replicas must be at least 1.")
+    return int(arguments.replicas) if arguments.engine == "ray" else 0
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -169,72 +168,19 @@ def choice(option: str, values: list[str]) -> str | Mapping[str, str]:
     return choice
 
 
-@contextlib.contextmanager
-def progress() -> Iterator[Callable[[Event], None]]:
-    """What shows events: live bars on a terminal, a line every half minute elsewhere."""
-    if not sys.stderr.isatty():
-        yield _Lines().show
-        return
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TaskID,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-
-    bars: dict[str, TaskID] = {}
-    with Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=12),
-        MofNCompleteColumn(),
-        TextColumn("ETA"),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[state]}", markup=False),
-        console=Console(stderr=True),
-    ) as bar:
-
-        def show(event: Event) -> None:
-            if isinstance(event, str):
-                bar.console.print(event, highlight=False, markup=False)
-                return
-            if event.task not in bars:
-                bars[event.task] = bar.add_task(
-                    event.task, total=event.total, completed=event.done + event.skipped, state=""
-                )
-            completed = event.done + event.skipped
-            bar.update(bars[event.task], completed=completed, state=_state(event))
-
-        yield show
+def progress() -> AbstractContextManager[Callable[[Event], None]]:
+    """What shows events."""
+    return shown(Look(_bar, _line, _state))
 
 
-class _Lines:
-    """Progress for logs: the messages, and where each task stands every half minute."""
+def _bar(event: Progress) -> Bar:
+    return Bar(event.task, event.done + event.skipped, event.total)
 
-    SECONDS = 30.0
 
-    def __init__(self) -> None:
-        self.printed = time.monotonic()
-
-    def show(self, event: Event) -> None:
-        # Whoever read our progress may have gone (`2>&1 | head`); the run goes on.
-        with contextlib.suppress(BrokenPipeError):
-            self._show(event)
-
-    def _show(self, event: Event) -> None:
-        if isinstance(event, str):
-            print(event, file=sys.stderr, flush=True)
-        elif time.monotonic() - self.printed > self.SECONDS or not event.missing:
-            self.printed = time.monotonic()
-            minutes = event.missing / event.pace / 60 if event.pace else 0
-            eta = f", {minutes:.0f} min to go" if minutes else ""
-            print(
-                f"{event.task}: {event.done:,} of {event.total:,}{eta}, {_state(event)}",
-                file=sys.stderr,
-                flush=True,
-            )
+def _line(event: Progress) -> str:
+    minutes = event.missing / event.pace / 60 if event.pace else 0
+    eta = f", {minutes:.0f} min to go" if minutes else ""
+    return f"{event.task}: {event.done:,} of {event.total:,}{eta}, {_state(event)}"
 
 
 def _state(event: Progress) -> str:

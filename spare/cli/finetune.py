@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
-import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from spare.cli.progress import Bar, Look, shown
 from spare.errors import SpareError
 
 if TYPE_CHECKING:
     from spare.finetune.evaluations import Evaluations
-    from spare.finetune.training import Event
+    from spare.finetune.training import Event, Progress
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -132,72 +131,20 @@ def _is_first() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
-@contextlib.contextmanager
-def progress() -> Iterator[Callable[[Event], None]]:
-    """What shows events: a live bar on a terminal, a line every half minute elsewhere."""
-    if not sys.stderr.isatty():
-        yield _Lines().show
-        return
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-
-    with Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=12),
-        MofNCompleteColumn(),
-        TextColumn("steps, ETA"),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[state]}", markup=False),
-        console=Console(stderr=True),
-    ) as bar:
-        task = bar.add_task("training", total=None, visible=False, state="")
-
-        def show(event: Event) -> None:
-            if isinstance(event, str):
-                bar.console.print(event, highlight=False, markup=False)
-                return
-            bar.update(
-                task,
-                total=event.steps,
-                completed=event.step,
-                visible=event.step < event.steps,
-                state=f"loss {event.loss:.3f}",
-            )
-
-        yield show
+def progress() -> AbstractContextManager[Callable[[Event], None]]:
+    """What shows events."""
+    return shown(Look(_bar, _line, _state, left="steps, ETA", stays=False))
 
 
-class _Lines:
-    """Progress for logs: the messages, and where the training stands every half minute."""
+def _bar(event: Progress) -> Bar:
+    return Bar("training", event.step, event.steps)
 
-    SECONDS = 30.0
 
-    def __init__(self) -> None:
-        self.printed = time.monotonic()
+def _line(event: Progress) -> str:
+    left = (event.steps - event.step) / event.pace / 60 if event.pace else 0
+    eta = f", {left:.0f} min to go" if event.step < event.steps else ""
+    return f"step {event.step:,} of {event.steps:,}{eta}, {_state(event)}, {event.pace:.2f} steps/s"
 
-    def show(self, event: Event) -> None:
-        # Whoever read our progress may have gone (`2>&1 | head`); the training goes on.
-        with contextlib.suppress(BrokenPipeError):
-            self._show(event)
 
-    def _show(self, event: Event) -> None:
-        if isinstance(event, str):
-            print(event, file=sys.stderr, flush=True)
-            return
-        last = event.step >= event.steps
-        if last or time.monotonic() - self.printed > self.SECONDS:
-            self.printed = time.monotonic()
-            left = (event.steps - event.step) / event.pace / 60 if event.pace else 0
-            eta = "" if last else f", {left:.0f} min to go"
-            print(
-                f"step {event.step:,} of {event.steps:,}{eta}, loss {event.loss:.3f}, "
-                f"{event.pace:.2f} steps/s",
-                file=sys.stderr,
-                flush=True,
-            )
+def _state(event: Progress) -> str:
+    return f"loss {event.loss:.3f}"

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import math
-import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spare.cli.eval import add_cluster_arguments, add_server_arguments, replicas
-from spare.errors import SpareError
+from spare.cli.progress import Bar, Look, shown
+from spare.errors import SpareError, counted
 
 if TYPE_CHECKING:
-    from spare.generation.pipeline import Event
+    from spare.generation.pipeline import Event, Progress
 
 OPTIONS = (
     *("llm", "clip", "blobs", "benchmarks", "exclude", "max_new_tokens", "prefilter", "spatial"),
@@ -182,70 +181,29 @@ def _weights(path: Path) -> dict[str, float]:
     return weights
 
 
-@contextlib.contextmanager
-def progress() -> Iterator[Callable[[Event], None]]:
-    """What shows events: live bars on a terminal, a line every half minute elsewhere."""
-    if not sys.stderr.isatty():
-        yield _Lines().show
-        return
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TaskID,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-
-    bars: dict[str, TaskID] = {}
-    with Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=12),
-        MofNCompleteColumn(),
-        TextColumn("captions, ETA"),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-    ) as bar:
-
-        def show(event: Event) -> None:
-            if isinstance(event, str):
-                bar.console.print(event, highlight=False, markup=False)
-                return
-            if event.stage not in bars:
-                bars[event.stage] = bar.add_task(event.stage, total=event.total)
-            bar.update(bars[event.stage], completed=event.done)
-
-        yield show
+def progress() -> AbstractContextManager[Callable[[Event], None]]:
+    """What shows events."""
+    return shown(Look(_bar, _line, waiting=_waiting, left="captions, ETA"))
 
 
-class _Lines:
-    """Progress for logs: the messages, and where each stage stands every half minute."""
+def _bar(event: Progress) -> Bar:
+    return Bar(event.stage, event.done, event.total)
 
-    SECONDS = 30.0
 
-    def __init__(self) -> None:
-        self.printed = time.monotonic()
-        self.finished: set[str] = set()
+def _line(event: Progress) -> str:
+    there = ", already there" if event.done >= event.total else ""
+    pace = f", {event.pace:.1f}/s" if event.done > event.before else there
+    left = (event.total - event.done) / event.pace / 60 if event.pace else 0
+    eta = f", {left:.0f} min to go" if left else ""
+    return f"{event.stage}: {event.done:,} of {event.total:,} captions{eta}{pace}"
 
-    def show(self, event: Event) -> None:
-        with contextlib.suppress(BrokenPipeError):
-            self._show(event)
 
-    def _show(self, event: Event) -> None:
-        if isinstance(event, str):
-            print(event, file=sys.stderr, flush=True)
-            return
-        whole = event.done >= event.total and event.stage not in self.finished
-        if whole or time.monotonic() - self.printed > self.SECONDS:
-            self.printed = time.monotonic()
-            self.finished |= {event.stage} if whole else set()
-            there = ", already there" if event.done >= event.total else ""
-            pace = f", {event.pace:.1f}/s" if event.done > event.before else there
-            left = (event.total - event.done) / event.pace / 60 if event.pace else 0
-            eta = f", {left:.0f} min to go" if left else ""
-            print(
-                f"{event.stage}: {event.done:,} of {event.total:,} captions{eta}{pace}",
-                file=sys.stderr,
-                flush=True,
-            )
+PATIENCE = 5.0
+"""Seconds without a reply that are not worth a word."""
+
+
+def _waiting(event: Progress) -> str:
+    seconds = event.awaited.seconds
+    if event.done >= event.total or not event.awaited.count or seconds < PATIENCE:
+        return ""
+    return f"waiting for {counted(event.awaited.count, 'reply')}, none for {seconds:,.0f} s"

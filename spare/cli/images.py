@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
-import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
+
+from spare.cli.progress import Bar, Look, shown
 
 if TYPE_CHECKING:
     from spare.generation.images import Progress
@@ -68,31 +68,17 @@ ABOUT = {
 }
 
 
-@contextlib.contextmanager
-def progress() -> Iterator[Callable[[Progress], None]]:
-    """A live bar on a terminal, a line every half minute elsewhere."""
-    if sys.stderr.isatty():
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-        from rich.progress import Progress as Bars
+def progress() -> AbstractContextManager[Callable[[Progress], None]]:
+    """What shows events."""
+    return shown(Look(_bar, _line))
 
-        columns = (BarColumn(), MofNCompleteColumn(), TextColumn("ETA"), TimeRemainingColumn())
-        with Bars(*columns, console=Console(stderr=True)) as bars:
-            bar = bars.add_task("pictures", total=None)
-            yield lambda event: bars.update(bar, total=event.total, completed=event.done)
-        return
-    printed = time.monotonic()
 
-    def show(event: Progress) -> None:
-        nonlocal printed
-        if time.monotonic() - printed > 30 or event.done == event.total:
-            printed = time.monotonic()
-            left = (event.total - event.done) / event.pace / 60 if event.pace else 0
-            counts = ", ".join(f"{name} {count:,}" for name, count in event.counts.items())
-            print(
-                f"{event.done:,} of {event.total:,} pictures, {left:.0f} min to go {counts}",
-                file=sys.stderr,
-                flush=True,
-            )
+def _bar(event: Progress) -> Bar:
+    return Bar("pictures", event.done, event.total)
 
-    yield show
+
+def _line(event: Progress) -> str:
+    left = (event.total - event.done) / event.pace / 60 if event.pace else 0
+    counts = ", ".join(f"{name} {count:,}" for name, count in event.counts.items())
+    eta = f", {left:.0f} min to go" if left else ""
+    return f"{event.done:,} of {event.total:,} pictures{eta}, {counts}"

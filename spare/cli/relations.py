@@ -44,6 +44,7 @@ def _told(one: object) -> dict[str, object]:
     return {
         "name": one.name,
         "texts": one.texts,
+        "textless": one.textless,
         "spatial": one.spatial,
         "relations": one.relations,
         "classes": one.classes,

@@ -33,7 +33,7 @@ def run(arguments: argparse.Namespace) -> int:
     print_lines(
         [
             f"{arguments.out} has {shown:,} of {total:,} pairs. Open it, set labels, save them, "
-            "and name the file: spare review --labels labels.csv"
+            f"and name the file: spare review {arguments.pairs} --labels labels.csv"
         ]
     )
     return 0

@@ -91,6 +91,7 @@ def _list() -> list[str]:
         guess = "-" if chance is None else f"{chance:.{int(unit == '%')}f} {unit}"
         lines += wrap(about, first=f"{name:<18} {count:>9}  {guess:>7}  ", rest=" " * 38)
     lines += wrap("Your own questions; see docs/custom_tasks.md.", first=f"{'custom:FILE':<38}")
+    lines += wrap("A text task of lm-eval; see docs/neighbours.md.", first=f"{'lm-eval:NAME':<38}")
     lines += ["", "Suites, names for several tasks at once"]
     lines += _rows((name, ", ".join(members)) for name, members in SUITES.items())
     lines += ["", "CHANCE is what guessing gets in the task's headline figure."]

@@ -150,8 +150,10 @@ def _read(path: Path) -> Iterator[tuple[pyarrow.Table, list[ParquetCell | None]]
                         for row, one in enumerate(there)
                     ]
                 yield _checked(path, table), cells
-    except (OSError, pyarrow.ArrowException) as error:
-        raise DataError(f"cannot be read ({error})", path, remedy="Publish it again.") from None
+    except (OSError, pyarrow.ArrowException):
+        raise DataError(
+            "cannot be read as a whole parquet file", path, remedy="Publish it again."
+        ) from None
 
 
 def _checked(path: Path, table: pyarrow.Table) -> pyarrow.Table:

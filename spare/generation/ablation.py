@@ -20,7 +20,7 @@ from spare.generation import llm, shards
 from spare.generation.captions import find_parts
 from spare.generation.mentions import find_mentions, tokens
 from spare.generation.models import Models
-from spare.generation.pipeline import generate
+from spare.generation.pipeline import Event, Progress, generate
 from spare.generation.stages import Options
 
 
@@ -33,7 +33,7 @@ class Generator:
         pairs: all that it wrote; spatial: those with a keyword of Table 10; kept: those that all
             filters let pass.
         cut_off: replies that reached their bound.
-        seconds: per caption, from the first stage to the last, models loaded in between.
+        seconds: per caption, of all stages, models loaded in between; also those of earlier calls.
     """
 
     name: str
@@ -111,7 +111,6 @@ def compare_generators(
     found = []
     for name in dict.fromkeys(llms):
         on_event(f"Generator {name}")
-        start = time.monotonic()
         funnel = generate(
             out / "captions",
             out=out / (re.sub(r"[^\w.-]+", "-", name).strip("-") or "model"),
@@ -120,7 +119,6 @@ def compare_generators(
             engine=engine,
             **options,
         )
-        seconds = time.monotonic() - start
         sources = funnel["sources"].values()
         pairs = Counter(funnel["pairs"])
         found.append(
@@ -132,7 +130,7 @@ def compare_generators(
                 spatial=funnel["spatial"],
                 kept=pairs["kept"],
                 cut_off=funnel["replies"].get("length", 0),
-                seconds=seconds / sample,
+                seconds=funnel["seconds"] / sample,
             )
         )
     return found
@@ -186,6 +184,7 @@ def compare_classifiers(
     llms: Sequence[str],
     *,
     out: str | Path,
+    on_event: Callable[[Event], None] = lambda event: None,
     engine: Mapping[str, Any] | None = None,
     cutoff: float = 0.5,
 ) -> list[Classifier]:
@@ -195,6 +194,7 @@ def compare_classifiers(
         labelled: JSON Lines with `caption` and `spatial` (true or false).
         llms: as for `compare_generators`; "template:" is the gate of keywords.
         out: folder for their replies.
+        on_event: receives a line before each model is loaded, and Progress.
 
     Raises:
         SpareError: the file is no such one, or a model cannot be loaded.
@@ -211,8 +211,15 @@ def compare_classifiers(
                 llm.classify_request(str(number), caption)
                 for number, (caption, _) in enumerate(rows)
             ]
-            # Held by nobody, so that it is gone before the next one needs the memory.
-            replies = llm.answered(Models(Options(llm=name), engine or {}, {}).llm, requests, log)
+            # The model before is held by nobody any more when this one needs the memory.
+            models = Models(Options(llm=name), engine or {}, {}, on_event)
+            progress = Progress(name, len(rows), started=start, awaited=models.awaited)
+
+            def on_reply(done: int, progress: Progress = progress) -> None:
+                progress.done = done
+                on_event(progress)
+
+            replies = llm.answered(models.llm, requests, log, on_reply)
             said = [llm.probability(replies[str(number)]) >= cutoff for number in range(len(rows))]
         seconds = (time.monotonic() - start) / len(rows)
         counts = Counter(zip(said, (truth for _, truth in rows), strict=True))
@@ -234,14 +241,21 @@ def _labelled(path: Path) -> list[tuple[str, bool]]:
     try:
         with path.open("rb") as file:
             for number, line in enumerate(file, 1):
-                row = json.loads(line)
-                if not isinstance(row, dict) or not isinstance(row.get("spatial"), bool):
+                if not line.strip():
+                    continue
+                try:
+                    row = json.loads(line)
+                    caption, spatial = row["caption"], row["spatial"]
+                except (ValueError, TypeError, KeyError):
+                    caption = spatial = None
+                if not isinstance(caption, str) or not isinstance(spatial, bool):
                     raise DataError(
-                        "caption and spatial (true or false) were expected", path, number
+                        "a JSON object with caption (a text) and spatial (true or false) was "
+                        "expected",
+                        path,
+                        number,
                     )
-                rows.append((str(row.get("caption", "")), row["spatial"]))
-    except ValueError:
-        raise DataError("not JSON Lines", path) from None
+                rows.append((caption, spatial))
     except OSError as error:
         raise DataError(f"cannot be read ({error.strerror})", path) from None
     if not rows:

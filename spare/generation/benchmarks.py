@@ -5,13 +5,16 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import numpy
 
 from spare.errors import PictureError, SpareError
+from spare.generation import shards
+from spare.generation.captions import Part
 from spare.generation.pictures import Pictures
 from spare.generation.stages import Inputs, Options
 from spare.images import Picture, digest, open_picture, perceptual_hash
@@ -22,6 +25,11 @@ COCO_NAME = re.compile(r"(?:COCO_(?:train|val)\d{4}_)?(\d{12})\.jpe?g", re.IGNOR
 
 NEAREST = 4
 """Bits of 64 in which the perceptual hashes of two copies of one picture may differ."""
+
+EXCLUDED = "excluded"
+"""Stands for the benchmark of a picture that is in the user's list."""
+
+SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 
 TELLING = range(8, 57)
 """Set bits of a hash that tells pictures apart; plain areas have nearly none, or nearly all."""
@@ -80,14 +88,14 @@ class Known:
                 self.unread[name] += 1
 
     def find(self, inputs: Inputs, row: int) -> tuple[str, str]:
-        """The benchmark that asks about a caption's picture, and how that is known; "" twice if
-        none does."""
+        """The benchmark that asks about a caption's picture, and how that is known; "excluded" and
+        the line of the user's list, if the picture is in that; "" twice if none does."""
         if self._shard is None or self._shard[0] is not inputs:
             columns = (inputs.captions.column(name).to_pylist() for name in _COLUMNS)
             self._shard = inputs, list(zip(*columns, strict=True))
         subset, key = self._shard[1][row]
         if key in self._excluded:
-            return "excluded", "excluded"
+            return EXCLUDED, key
         if subset == "coco" and key.isdecimal() and int(key) in self._coco:
             return self._coco[int(key)], "coco id"
         if not (self._bytes or self._excluded):
@@ -98,7 +106,7 @@ class Known:
         try:
             found = digest(picture)
             if found in self._excluded:
-                return "excluded", "excluded"
+                return EXCLUDED, found
             if found in self._bytes:
                 return self._bytes[found], "sha256"
             hashed = int(perceptual_hash(open_picture(picture)), 16)
@@ -156,4 +164,17 @@ def _lines(path: str) -> list[str]:
         raise SpareError(
             f"{path} cannot be read; it should have a key or SHA-256 per line."
         ) from None
-    return [line.strip() for line in text.splitlines() if line.strip()]
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return [line.lower() if SHA256.fullmatch(line) else line for line in lines]
+
+
+def listed(out: Path, parts: Sequence[Part], options: Options) -> dict[str, Any]:
+    """How much of the user's list of pictures was found: lines, unmatched (lines that are neither a
+    caption's key nor the SHA-256 of a picture that pairs are about), first (one of these)."""
+    lines = dict.fromkeys(_lines(options.exclude))
+    found: set[str] = set()
+    for part in parts:
+        found.update(shards.read(part.path, ["image_key"]).column("image_key").to_pylist())
+        found.update(Inputs(out, part).column("contamination", "by"))
+    unmatched = [line for line in lines if line not in found]
+    return {"lines": len(lines), "unmatched": len(unmatched), "first": "".join(unmatched[:1])}

@@ -81,11 +81,18 @@ class Notes:
         files: path -> SHA-256 of its bytes, of the files that were read to their end.
         counts: what -> how often.
         faults: sentences, the first few of each kind.
+        on_event: receives a line about each file.
     """
 
     files: dict[str, str] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)
     faults: list[str] = field(default_factory=list)
+    on_event: Callable[[str], None] = lambda event: None
+
+    def read_whole(self, path: Path, digest: str) -> None:
+        """Note a file that was read to its end, and say so."""
+        self.files[str(path)] = digest
+        self.on_event(f"{path}: {counted(self.counts['rows'], 'row')} so far")
 
     def fault(self, kind: str, sentence: str) -> None:
         """Count a row that gives no caption, and say why."""
@@ -162,8 +169,8 @@ def captions(
         for old in folder.glob("*.parquet"):
             old.unlink()
         (folder / "manifest.json").unlink(missing_ok=True)
-        notes = Notes()
-        rows = _distinct(_followed(chosen.read(data, notes), notes, on_event), notes)
+        notes = Notes(on_event=on_event)
+        rows = _distinct(chosen.read(data, notes), notes)
         number = 0
         while part := list(islice(rows, SHARD)):
             table = _table(part, chosen.licences)
@@ -185,18 +192,6 @@ def captions(
         }
         write_json(folder / "manifest.json", manifest)
     return manifest
-
-
-def _followed(
-    rows: Iterable[Caption], notes: Notes, on_event: Callable[[str], None]
-) -> Iterator[Caption]:
-    """The rows, with a line for each file that has been read."""
-    told = 0
-    for row in rows:
-        yield row
-        if len(notes.files) > told:
-            told = len(notes.files)
-            on_event(f"{list(notes.files)[-1]}: {counted(notes.counts['rows'], 'row')} so far")
 
 
 def _distinct(rows: Iterable[Caption], notes: Notes) -> Iterator[Caption]:

@@ -9,6 +9,7 @@ scores it.
 from __future__ import annotations
 
 import hashlib
+import math
 from array import array
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -74,7 +75,7 @@ def _duplicates(inputs: Inputs, options: Options, reasons: Sequence[str]) -> lis
         "contradiction" if two else "repeat" if one else ""
         for one, two in zip(repeat, contradiction, strict=True)
     ]
-    for numbers in inputs.pairs.by_caption():
+    for numbers in inputs.pairs.by_caption() if any(near) else ():
         for number in numbers:
             if not found[number] and any(
                 one["cosine"] >= options.similar
@@ -148,20 +149,21 @@ def cut(out: Path, parts: Sequence[Part], options: Options) -> dict[str, Any]:
     """Decide on every pair and write `cut/<shard>.parquet`: pair_id, reason ("" if it is kept),
     weight (for training). Returns the counts that the card shows.
 
-    Two passes: how often each relation is kept has to be known before it can be capped.
+    Where the mix is to be balanced there is a second pass: how often each relation is kept has to
+    be known before it can be capped.
 
     Raises:
         SpareError: there are too few relations for such a cap.
     """
     natural: Counter[str] = Counter()
+    before: Counter[str] = Counter()
     draws: dict[str, array[float]] = {}
-    spared = 0
     for part in parts:
         inputs = Inputs(out, part)
         reasons, relations = reasons_of(inputs, options), inputs.column("tags", "relation")
         names = inputs.pairs.ids
         natural.update(one for one, reason in zip(relations, reasons, strict=True) if not reason)
-        spared += reasons.count("not spatial")
+        before.update(reasons)
         if options.cap < 1:
             for name, relation, reason in zip(names, relations, reasons, strict=True):
                 if not reason:
@@ -171,29 +173,36 @@ def cut(out: Path, parts: Sequence[Part], options: Options) -> dict[str, Any]:
     # Those with the smallest numbers are a random draw of as many as may stay.
     bounds = {name: sorted(found)[kept[name] - 1] for name, found in draws.items()}
     # So many of the harmless pairs that they are the share asked for of all that is kept.
-    share = options.harmless
-    wanted = share / (1 - share) * sum(kept.values()) if share < 1 else 0.0
+    share, spared = options.harmless, before["not spatial"]
+    wanted = share / (1 - share) * sum(kept.values()) if share < 1 else math.inf
     harmless = min(1.0, wanted / spared) if spared else 0.0
     weights = _weights(kept, options.weights)
+    if not (harmless or bounds or weights):
+        return _counts(before, natural)
     counts: Counter[str] = Counter()
     by_relation: Counter[str] = Counter()
     for part in parts:
         inputs = Inputs(out, part)
-        names, reasons = inputs.column("cut", "pair_id"), inputs.column("cut", "reason")
-        relations = inputs.column("tags", "relation")
-        if harmless or bounds:
-            reasons = [
-                _balanced(name, reason, harmless, bounds.get(relation, 1.0))
-                for name, reason, relation in zip(names, reasons, relations, strict=True)
-            ]
+        names, relations = inputs.column("cut", "pair_id"), inputs.column("tags", "relation")
+        reasons = [
+            _balanced(name, reason, harmless, bounds.get(relation, 1.0))
+            for name, reason, relation in zip(
+                names, inputs.column("cut", "reason"), relations, strict=True
+            )
+        ]
         counts.update(reasons)
         by_relation.update(
             one for one, reason in zip(relations, reasons, strict=True) if not reason
         )
         of_pairs = [weights.get(relation, 1.0) for relation in relations]
         shards.write(inputs.shard("cut"), _table(names, reasons, of_pairs))
-    counts["kept"] = counts.pop("", 0)
-    return {"pairs": dict(counts), "relations": dict(by_relation)}
+    return _counts(counts, by_relation)
+
+
+def _counts(reasons: Counter[str], relations: Mapping[str, int]) -> dict[str, Any]:
+    pairs = dict(reasons)
+    pairs["kept"] = pairs.pop("", 0)
+    return {"pairs": pairs, "relations": dict(relations)}
 
 
 def capped(natural: Mapping[str, int], cap: float) -> dict[str, int]:

@@ -25,7 +25,7 @@ def funnel(out: Path, parts: Sequence[Part], options: Options) -> dict[str, Any]
     sources: dict[str, Counter[str]] = {}
     gate: Counter[str] = Counter()
     replies: Counter[str] = Counter()
-    guard: Counter[str] = Counter()
+    guard = Counter({"merges blocked": 0, "merges": 0})
     benchmarks: Counter[str] = Counter()
     frames: Counter[str] = Counter()
     unheard: Counter[str] = Counter()
@@ -36,7 +36,7 @@ def funnel(out: Path, parts: Sequence[Part], options: Options) -> dict[str, Any]
         _captions(inputs, options, sources, gate, replies)
         for stage in () if options.template else ASKING:
             unheard[stage] += sum(map(bool, inputs.column(stage, "error")))
-        for near in inputs.column("duplicates", "near"):
+        for near in filter(None, inputs.column("duplicates", "near")):
             close = [one for one in near if one["cosine"] >= options.similar]
             guard["merges blocked"] += any(one["guarded"] for one in close)
             guard["merges"] += any(not one["guarded"] for one in close)

@@ -10,104 +10,35 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import compress
 
-from spare.generation.mentions import NEVER_SPATIAL, TOKEN
+from spare.generation.mentions import NEVER_SPATIAL, tokens
+from spare.generation.phrases import (
+    LONGEST,
+    head_of,
+    is_boundary,
+    is_phrase,
+    is_plural,
+    phrase_from,
+)
+from spare.generation.words import (
+    ADVERBS,
+    ARTICLES,
+    BE,
+    COLLECTIVES,
+    DETERMINERS,
+    HOLDING,
+    IMAGE,
+    NUMBERS,
+    OWNERS,
+    POSITION_VERBS,
+    PREPOSITIONS,
+    RELATIVES,
+    VAGUE,
+)
 
 SENTENCE = re.compile(r"[^.!?\n;]+(?:[.](?=\d)[^.!?\n;]+)*")
 """A sentence, or a part of one between semicolons; a full stop inside a number ends none."""
-
-
-def word_set(text: str) -> frozenset[str]:
-    """A class of words, written in a row."""
-    return frozenset(text.split())
-
-
-DETERMINERS = word_set(
-    "a an the this that these those his her its their my our your one two three four five six "
-    "seven eight nine ten several some many another each every both few various multiple"
-)
-OWNERS = word_set("his her its their")
-ARTICLES = word_set("the these those his her its their my our your")
-NUMBERS = word_set("one two three four five six seven eight nine ten several few other")
-BE = word_set("is are was were 's there's")
-POSITION_VERBS = word_set(
-    "sits sit sitting stands stand standing stood lies lie lying lay laying rests rest "
-    "resting rested hangs hang hanging hung located positioned placed situated parked mounted "
-    "seated leaning leans float floats floating perched arranged stacked set visible seen"
-)
-ADVERBS = word_set(
-    "directly just slightly immediately partially also still mostly almost closely straight "
-    "right neatly partly somewhat far well together horizontally vertically diagonally nicely "
-    "quite halfway roughly upright"
-)
-RELATIVES = word_set("that which who")
-PREPOSITIONS = word_set(
-    "of in on at to from by with without under over above below behind beside between among "
-    "through into onto near next across along around against beneath underneath inside "
-    "outside within toward towards past off up down for about during like except beyond upon "
-    "atop amid via as than"
-)
-PERSONS = word_set("i we you it he she they there")
-CONJUNCTIONS = word_set(
-    "and or but while where when because so then if although though nor yet whose"
-)
-PRONOUNS = word_set(
-    "it they them he she him we us you i me itself themselves one others other another each "
-    "something someone everything all this that these those here there what which who whose "
-    "where both rest"
-)
-VERBS = word_set(
-    "be been being am has have had having do does did doing can could will would may might "
-    "must should shall wearing wears wear holding holds hold facing faces looking looks look "
-    "showing shows show riding rides walking walks running runs playing plays eating eats "
-    "drinking reading using made covered filled surrounded attached connected painted written "
-    "printed featuring features containing contains consisting consists including includes "
-    "carrying carries pointing points reaching reaches extending extends leading leads "
-    "appears appear seems seem shown displayed depicts depicting see sees watching watches "
-    "leans bends growing grows flying flies touching touches casting casts surrounding "
-    "separating dividing topped lined decorated dressed called named labeled labelled "
-    "stretching stretches taking takes making makes giving gives cut crossing crosses moving "
-    "tied hidden moves starts ends begins meets comes come goes go going turned tilted angled "
-    "partially"
-)
-HOLDING = word_set(
-    "wearing wears holding holds carrying carries riding rides using pushing pulling having has"
-)
-"""Behind one of these a phrase is no subject: of "a woman holding a bag is standing", it is not the
-bag that stands."""
-VAGUE = word_set(
-    "side sides part parts area background foreground image photo picture photograph scene "
-    "frame view left right top bottom front back middle center centre corner edge distance "
-    "end ground-level way corners edges portion half camera viewer shot something lot bit "
-    "kind type"
-)
-"""Heads of phrases that name no thing that a question could ask about."""
-
-IMAGE = word_set("image photo picture photograph frame scene shot")
-
-COLLECTIVES = word_set(
-    "pair row group piece bunch set stack pile line couple cup glass bowl plate bottle vase "
-    "number cluster bouquet box bag basket slice patch strip body series rows pairs groups "
-    "pieces stacks slices bottles bowls cups glasses bags boxes"
-)
-"""Nouns behind which "of" goes on with the same thing ("a row of trees")."""
-
-ADJECTIVE_HEADS = word_set(
-    "white black red blue green yellow brown grey gray pink purple orange silver golden beige "
-    "tan dark light large small big little long short tall wide narrow old young new wooden "
-    "bright empty other same different very more less most many first second last next "
-    "several few open closed blurry"
-)
-NOUNS_IN_ING = word_set(
-    "building painting railing ceiling clothing string ring king wing awning thing sibling "
-    "covering crossing drawing lightning morning evening opening earring wedding landing "
-    "lining siding spring stocking duckling sling swing pudding icing dressing parking "
-    "flooring lighting carving awnings buildings paintings railings wings rings earrings "
-    "drawings carvings openings"
-)
-
-LONGEST = 7
-"""Words in a phrase; a longer one is probably more than a phrase."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,7 +173,7 @@ def read_facts(text: str) -> Iterator[Fact]:
     """What a text says plainly about where things are, in its order."""
     for match in SENTENCE.finditer(text):
         sentence = match.group().strip()
-        words = TOKEN.findall(sentence.lower())
+        words = tokens(sentence)
         for start, end, way in _ways(words):
             relatum, behind = ("", end) if way.alone else _relatum(words, end, way)
             if not (relatum or way.alone):
@@ -257,64 +188,40 @@ def read_facts(text: str) -> Iterator[Fact]:
                 way = inside
             if subject.partition(" ")[0] in OWNERS or relatum.partition(" ")[0] in OWNERS:
                 continue  # whose it is, a question about the picture cannot tell
-            if subject and not (relatum and _head(subject) == _head(relatum)):
+            if subject and not (relatum and head_of(subject) == head_of(relatum)):
                 yield Fact(subject, way, relatum, plural, sentence)
 
 
-_OPENINGS: dict[str, list[tuple[tuple[str, ...], Way]]] = {}
+_OPENINGS: dict[str, list[tuple[list[str], Way]]] = {}
 for _said in sorted(WAYS, key=lambda said: -len(said.split())):
-    _OPENINGS.setdefault(_said.split()[0], []).append((tuple(_said.split()), WAYS[_said]))
+    _OPENINGS.setdefault(_said.split()[0], []).append((_said.split(), WAYS[_said]))
 
 
-def _ways(words: Sequence[str]) -> Iterator[tuple[int, int, Way]]:
-    place = 0
-    while place < len(words):
-        for said, way in _OPENINGS.get(words[place], ()):
-            if tuple(words[place : place + len(said)]) == said:
-                yield place, place + len(said), way
-                place += len(said) - 1
+def _ways(words: list[str]) -> Iterator[tuple[int, int, Way]]:
+    behind = 0
+    for place in compress(range(len(words)), map(_OPENINGS.__contains__, words)):
+        if place < behind:
+            continue
+        for said, way in _OPENINGS[words[place]]:
+            if words[place : place + len(said)] == said:
+                behind = place + len(said)
+                yield place, behind, way
                 break
-        place += 1
 
 
 def _relatum(words: Sequence[str], start: int, way: Way) -> tuple[str, int]:
     """The phrase behind a relation and where it ends; "" if there is none that can be asked of."""
-    phrase, end = _phrase_from(words, start)
+    phrase, end = phrase_from(words, start)
     if f"{words[start - 1]} {phrase}" in NEVER_SPATIAL:
         return "", end
     if way.relation == "between" and phrase:
         if end < len(words) and words[end] == "and":
-            other, last = _phrase_from(words, end + 1)
+            other, last = phrase_from(words, end + 1)
             return (f"{phrase} and {other}", last) if other else ("", end)
         return (phrase, end) if is_plural(phrase) else ("", end)
-    if phrase and _head(phrase) in IMAGE:
+    if phrase and head_of(phrase) in IMAGE:
         return "the image", end
-    return ("", end) if phrase and _head(phrase) in VAGUE else (phrase, end)
-
-
-def _phrase_from(words: Sequence[str], start: int) -> tuple[str, int]:
-    """The noun phrase that begins at a place, and where it ends; "" if none does."""
-    place = start
-    if place < len(words) and words[place] in DETERMINERS:
-        place += 1
-    first = place
-    while place < len(words):
-        word = words[place]
-        if word == "of" and place > first:
-            if words[place - 1] in COLLECTIVES:
-                place += 1
-                continue
-            if words[place + 1 : place + 2] and words[place + 1] in DETERMINERS:
-                place += 2
-                continue
-        if word in NUMBERS and place == first > start:
-            place += 1
-            continue
-        if _is_boundary(word) or (place > first and _is_participle(word)):
-            break
-        place += 1
-    phrase = words[start:place]
-    return (" ".join(phrase), place) if _is_phrase(phrase, place - first) else ("", place)
+    return ("", end) if phrase and head_of(phrase) in VAGUE else (phrase, end)
 
 
 def _subject_before(words: Sequence[str], end: int, way: Way) -> tuple[str, bool]:
@@ -345,7 +252,7 @@ def _subject_before(words: Sequence[str], end: int, way: Way) -> tuple[str, bool
         if word == "of" and place > 1 and words[place - 2] in COLLECTIVES:
             place -= 1
             continue
-        if _is_boundary(word):
+        if is_boundary(word):
             break
         place -= 1
     if place and words[place] in NUMBERS and words[place - 1] in ARTICLES:
@@ -358,7 +265,7 @@ def _subject_before(words: Sequence[str], end: int, way: Way) -> tuple[str, bool
     if linked and (before in PREPOSITIONS or before in HOLDING):
         return "", False
     count = sum(word not in DETERMINERS for word in phrase)
-    if not _is_phrase(phrase, count) or _head(" ".join(phrase)) in VAGUE:
+    if not is_phrase(phrase, count) or head_of(" ".join(phrase)) in VAGUE:
         return "", False
     subject = " ".join(phrase)
     return subject, verb in ("are", "were") or (not verb and is_plural(subject))
@@ -377,10 +284,10 @@ def _subject_behind(words: Sequence[str], start: int) -> tuple[str, bool]:
     if place < len(words) and words[place] == ",":
         place += 1
     if words[place + 1 : place + 3] == ["can", "see"]:
-        subject, _ = _phrase_from(words, place + 3)
+        subject, _ = phrase_from(words, place + 3)
         return (
             (subject, is_plural(subject))
-            if subject and _head(subject) not in VAGUE
+            if subject and head_of(subject) not in VAGUE
             else ("", False)
         )
     if place < len(words) and words[place] == "there":
@@ -388,94 +295,7 @@ def _subject_behind(words: Sequence[str], start: int) -> tuple[str, bool]:
     verb = words[place] if place < len(words) else ""
     if verb not in BE and verb not in ("sits", "stands", "lies", "hangs", "rests", "sit", "stand"):
         return "", False
-    subject, _ = _phrase_from(words, place + 1)
-    if not subject or _head(subject) in VAGUE:
+    subject, _ = phrase_from(words, place + 1)
+    if not subject or head_of(subject) in VAGUE:
         return "", False
     return subject, verb in ("are", "were", "sit", "stand")
-
-
-def _is_boundary(word: str) -> bool:
-    return (
-        word in PREPOSITIONS
-        or word in CONJUNCTIONS
-        or word in PERSONS
-        or word in BE
-        or word in POSITION_VERBS
-        or word in RELATIVES
-        or word in VERBS
-        or word in DETERMINERS
-        or not (word[0].isalpha() or word[0].isdigit())
-    )
-
-
-def _is_participle(word: str) -> bool:
-    if word.endswith("ing"):
-        return word not in NOUNS_IN_ING and len(word) > 4
-    return word.endswith("ed") and len(word) > 4
-
-
-def _is_phrase(words: Sequence[str], named: int) -> bool:
-    """Whether words are a noun phrase as far as can be told: it has a noun for a head."""
-    if not named or len(words) > LONGEST:
-        return False
-    head = words[-1]
-    return (
-        head not in PRONOUNS
-        and head not in ADJECTIVE_HEADS
-        and head not in ADVERBS
-        and not head.endswith("ly")
-        and not _is_participle(head)
-        and head[0].isalpha()
-    )
-
-
-def _head(phrase: str) -> str:
-    """The noun of a phrase: its last word, or the one before its "of"."""
-    words = phrase.split()
-    return words[words.index("of") - 1] if "of" in words[1:] else words[-1]
-
-
-def is_plural(phrase: str) -> bool:
-    """Whether a phrase names several things, as far as its words tell."""
-    words = phrase.split()
-    if words[0] in ("a", "an", "this", "that", "one", "another", "each", "every"):
-        return False
-    if words[0] in DETERMINERS - {"the", "his", "her", "its", "their", "my", "our", "your"}:
-        return True
-    head = _head(phrase)
-    return head in ("people", "men", "women", "children", "feet", "teeth") or (
-        head.endswith("s") and not head.endswith(("ss", "us", "is"))
-    )
-
-
-def phrase_behind(words: Sequence[str], start: int, both: bool = False) -> str:
-    """The noun phrase that begins at a place; "" if none does. If both, with the one that an "and"
-    joins to it."""
-    phrase, end = _phrase_from(words, start)
-    if both and phrase and words[end : end + 1] == ["and"]:
-        other, _ = _phrase_from(words, end + 1)
-        return f"{phrase} and {other}" if other else phrase
-    return phrase
-
-
-def phrase_before(words: Sequence[str], end: int) -> str:
-    """The noun phrase that ends before a place, as a question has it ("is the cup left of ...");
-    "" if none does."""
-    while end and (words[end - 1] in ADVERBS or words[end - 1] in POSITION_VERBS):
-        end -= 1
-    start = end
-    while start and not _is_boundary(words[start - 1]):
-        start -= 1
-    named = end - start
-    while start and words[start - 1] in DETERMINERS:
-        start -= 1
-    phrase = words[start:end]
-    return " ".join(phrase) if _is_phrase(phrase, named) else ""
-
-
-def definite(phrase: str) -> str:
-    """A phrase as a question takes it up again: "a red cup" is "the red cup" then."""
-    first, _, rest = phrase.partition(" ")
-    if first in ("a", "an", "some", "another", "several", "many", "various", "multiple"):
-        return f"the {rest}"
-    return phrase if first in DETERMINERS else f"the {phrase}"

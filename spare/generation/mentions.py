@@ -12,14 +12,20 @@ Keywords are words and not meanings: "on" is counted on Mondays, too. What is pl
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
+from itertools import compress
 from typing import Any, NamedTuple
 
 from spare.relations import relation_groups
 
 TOKEN = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*|\d+(?:[.,:]\d+)*|[^\w\s]|_")
 """A word (with its apostrophes and hyphens), a number, or a mark."""
+
+PLAIN = re.compile(r"[a-z ,.?]*(?:(?<=[a-z])['’-](?=[a-z])[a-z ,.?]*)*")
+"""A text that falls into tokens at its spaces and marks; most do, and that takes a third of the
+time."""
 
 MORE_KEYWORDS: Mapping[str, tuple[str, ...]] = {
     # What the table has shorter forms of, whole.
@@ -77,6 +83,9 @@ NEVER_SPATIAL = frozenset(
 )
 """Pairs of words, of which one is a keyword, that are about something else."""
 
+OTHERWISE = frozenset(pair.partition(" ")[0] for pair in NEVER_SPATIAL)
+"""Words that such a pair begins with."""
+
 PICTURE = frozenset(("image", "picture", "photo", "photograph", "scene"))
 
 NEVER_BEFORE = frozenset(
@@ -109,7 +118,17 @@ class Mention(NamedTuple):
 
 def tokens(text: str) -> list[str]:
     """The words, numbers and marks of a text, in small letters."""
-    return TOKEN.findall(text.lower())
+    text = text.lower()
+    if PLAIN.fullmatch(text):
+        return text.replace(",", " , ").replace(".", " . ").replace("?", " ? ").split()
+    return TOKEN.findall(text)
+
+
+def normalised(text: str) -> str:
+    """A text without what makes no difference: case, width, spaces, its last mark."""
+    if not text.isascii():
+        text = unicodedata.normalize("NFKC", text)
+    return " ".join(text.casefold().split()).rstrip("?.! ")
 
 
 def stem(word: str) -> str:
@@ -134,19 +153,20 @@ def find_mentions(words: Sequence[str]) -> list[Mention]:
     lexicon = _lexicon()
     found = []
     behind, count = 0, len(words)
-    for place in [place for place, word in enumerate(words) if word in lexicon]:
+    for place in compress(range(count), map(lexicon.__contains__, words)):
         if place < behind:
             continue
         node = lexicon[words[place]]
-        end, relation = place, ""
-        ahead = place + 1
+        end = ahead = place
+        longest = None
         while node is not None:
-            if END in node:
-                end, relation = ahead, node[END]
-            node = node.get(words[ahead]) if ahead < count else None
             ahead += 1
-        if relation and not _is_something_else(words, place, end):
-            found.append(Mention(relation, " ".join(words[place:end]), place, end))
+            if END in node:
+                end, longest = ahead, node[END]
+            node = node.get(words[ahead]) if ahead < count else None
+        if longest and not _is_something_else(words, place, end):
+            relation, keyword = longest
+            found.append(Mention(relation, keyword, place, end))
         behind = end
     return found
 
@@ -169,12 +189,12 @@ def keyword_counts(texts: Iterable[str]) -> dict[tuple[str, str], int]:
 
 
 def _is_something_else(words: Sequence[str], start: int, end: int) -> bool:
-    after = words[end] if end < len(words) else ""
-    if after in NEVER_BEFORE or f"{words[end - 1]} {after}" in NEVER_SPATIAL:
+    last, after = words[end - 1], words[end] if end < len(words) else ""
+    if after in NEVER_BEFORE or (last in OTHERWISE and f"{last} {after}" in NEVER_SPATIAL):
         return True
     if start and f"{words[start - 1]} {words[start]}" in NEVER_SPATIAL:
         return True
-    if words[end - 1] == "in" and words[end + 1 : end + 2] and words[end + 1] in PICTURE:
+    if last == "in" and words[end + 1 : end + 2] and words[end + 1] in PICTURE:
         return True  # "in this image I can see ..."
     # "in 1987", "over 200", "by 3": a bare number is no thing, unless it counts things.
     counts = len(after) != 4 and end + 1 < len(words) and words[end + 1].isalpha()
@@ -183,15 +203,15 @@ def _is_something_else(words: Sequence[str], start: int, end: int) -> bool:
 
 @lru_cache(maxsize=1)
 def _lexicon() -> dict[str, Any]:
-    """A tree of keywords, word by word: a node's `END` is the relation of the keyword that ends
+    """A tree of keywords, word by word: a node's `END` is the relation and the keyword that ends
     there. Of a keyword that stands under two relations it is the first."""
     root: dict[str, Any] = {}
     for relation, group in relation_groups().items():
         for keyword in [*group.keywords, *MORE_KEYWORDS.get(relation, ())]:
-            node = root
-            for word in tokens(keyword):
+            node, words = root, tokens(keyword)
+            for word in words:
                 node = node.setdefault(word, {})
-            node.setdefault(END, relation)
+            node.setdefault(END, (relation, " ".join(words)))
     return root
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -10,13 +12,60 @@ from spare.errors import ModelError
 from spare.generation import llm
 from spare.generation.stages import Options
 from spare.harness.models import load_model
-from spare.harness.models.types import Model, Request
+from spare.harness.models.types import Model, Request, Response
 
 if TYPE_CHECKING:
     from spare.harness.models.clip import Clip
 
 CANARY_TOKENS = 512
 """Enough for a pair, or to see that a reply keeps to the schema."""
+
+
+@dataclass(slots=True)
+class Awaited:
+    """The replies that a model owes. Requests may be read in another thread than replies, so each
+    has a count of its own.
+
+    Attributes:
+        asked, answered: requests that it has taken, replies that it has given.
+        since: `time.monotonic()` when it was asked first, or gave the last reply.
+    """
+
+    asked: int = 0
+    answered: int = 0
+    since: float = 0.0
+
+    @property
+    def count(self) -> int:
+        """Replies that are still to come."""
+        return self.asked - self.answered
+
+    @property
+    def seconds(self) -> float:
+        """For how long none has come."""
+        return time.monotonic() - self.since
+
+
+class Watched:
+    """A model whose debt can be seen."""
+
+    def __init__(self, model: Model, awaited: Awaited) -> None:
+        self._model, self._awaited = model, awaited
+        self.identity, self.facts = model.identity, model.facts
+
+    def answer(self, requests: Iterable[Request]) -> Iterator[Response]:
+        """What the model answers."""
+        awaited = self._awaited
+        awaited.asked, awaited.answered, awaited.since = 0, 0, time.monotonic()
+        for response in self._model.answer(self._counted(requests)):
+            awaited.answered += 1
+            awaited.since = time.monotonic()
+            yield response
+
+    def _counted(self, requests: Iterable[Request]) -> Iterator[Request]:
+        for request in requests:
+            self._awaited.asked += 1
+            yield request
 
 
 class Models:
@@ -32,6 +81,7 @@ class Models:
         facts: role -> what may be interesting about a model that was loaded.
         engine: how models are loaded.
         checked: task -> how many of its pictures pairs were held against, once they were.
+        awaited: what the language model owes.
     """
 
     def __init__(
@@ -45,6 +95,7 @@ class Models:
         self._on_event = on_event
         self.facts: dict[str, Mapping[str, str]] = {}
         self.checked: dict[str, int] = {}
+        self.awaited = Awaited()
         self._keeps_schema = False
 
     @cached_property
@@ -53,7 +104,7 @@ class Models:
         self._on_event(f"Loading {self._options.llm} ...")
         model = load_model(self._options.llm, language=True, **self.engine)
         self._check("llm", self._options.llm, model)
-        return model
+        return Watched(model, self.awaited)
 
     @cached_property
     def clip(self) -> Clip:

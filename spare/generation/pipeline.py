@@ -11,10 +11,13 @@ the rows under way (the replies of language models are on disk one by one).
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import json
+import math
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,17 +25,18 @@ from typing import Any
 from spare.disk import locked, write_json
 from spare.errors import SpareError
 from spare.generation import shards
-from spare.generation.benchmarks import digest_of
+from spare.generation.benchmarks import digest_of, listed
 from spare.generation.captions import Part, find_parts, read_manifest
 from spare.generation.cut import cut
 from spare.generation.funnel import funnel
-from spare.generation.models import Models
+from spare.generation.models import Awaited, Models
 from spare.generation.pictures import picture_table
 from spare.generation.stages import (
     STAGES,
     Inputs,
     Options,
     Work,
+    asks,
     groups,
     load_stage,
     shard_path,
@@ -53,6 +57,7 @@ class Progress:
     Attributes:
         stage: its name, or of neighbours the first and the last.
         total: captions in all shards; before: how many were done at first.
+        awaited: what the language model owes.
     """
 
     stage: str
@@ -60,6 +65,7 @@ class Progress:
     before: int = 0
     done: int = 0
     started: float = 0.0
+    awaited: Awaited = field(default_factory=Awaited)
 
     @property
     def pace(self) -> float:
@@ -113,10 +119,11 @@ def generate(
         known: dict[str, Mapping[str, str]] = manifest["models"]
         models = Models(chosen, engine or {}, known, on_event)
         counts = [shards.rows(part.path, "spare captions") for part in parts]
-        started = time.monotonic()
         todo = [name for name in STAGES if wanted(name, chosen) and name in (stages or STAGES)]
         for names in () if rethreshold else groups(todo, chosen):
-            _run(names, out, parts, counts, chosen, models, replicas, on_event)
+            started = time.monotonic()
+            if _run(names, out, parts, counts, chosen, models, replicas, on_event):
+                manifest["seconds"] += time.monotonic() - started
             manifest["facts"] |= models.facts
             manifest["benchmarks"] = models.checked or manifest["benchmarks"]
             write_json(out / "manifest.json", manifest)
@@ -126,13 +133,18 @@ def generate(
                 raise SpareError(
                     f"{out} has not been through {missing[0]} yet; leave out --rethreshold."
                 )
-            on_event(f"Nothing is decided yet: {', '.join(missing)} is still to be run.")
+            on_event(f"Nothing is decided yet. Still to be run:\n  {', '.join(missing)}")
             return {}
+        if not rethreshold:
+            manifest["excluded"] = listed(out, parts, chosen) if chosen.exclude else {}
+            write_json(out / "manifest.json", manifest)
         on_event("Deciding which pairs are kept ...")
+        started = time.monotonic()
         decided = cut(out, parts, chosen)
         found = funnel(out, parts, chosen) | decided
-        found["benchmarks"] = manifest["benchmarks"]
-        found["seconds"] = round(time.monotonic() - started, 1)
+        found |= {name: manifest[name] for name in ("benchmarks", "excluded")}
+        found["first_error"] = _first_error(out, parts, found["unheard"])
+        found["seconds"] = round(manifest["seconds"] + time.monotonic() - started, 3)
         write_json(out / FUNNEL, found)
         if not found["unheard"]:
             # Until then they are kept, for shards are made again for one question of theirs.
@@ -185,6 +197,8 @@ def _check(options: Options) -> None:
         value = getattr(options, name)
         if not 0 <= value <= 1:
             raise SpareError(f"--{name} is a share between 0 and 1, not {value:g}.")
+    if not math.isfinite(options.clipscore):
+        raise SpareError(f"--clipscore is a number, not {options.clipscore:g}.")
     if options.clip_scale not in ("raw", "w2.5"):
         raise SpareError("--clip-scale is raw (the cosine) or w2.5 (2.5 times that).")
     if options.max_new_tokens < 1:
@@ -242,6 +256,8 @@ def _open_manifest(
         "models": _models_kept(old, options),
         "facts": old.get("facts", {}),
         "benchmarks": old.get("benchmarks", {}),
+        "excluded": old.get("excluded", {}),
+        "seconds": old.get("seconds", 0.0),
         "environment": environment(),
     }
     write_json(path, manifest)
@@ -278,16 +294,17 @@ def _run(
     models: Models,
     replicas: int,
     on_event: Callable[[Event], None],
-) -> None:
-    """Bring every shard of neighbouring stages up to date."""
+) -> bool:
+    """Bring every shard of neighbouring stages up to date. Returns whether there was any to do."""
     stale = [not is_fresh(names, Inputs(out, part), options) for part in parts]
     progress = Progress(names[0] if len(names) == 1 else f"{names[0]} to {names[-1]}", sum(counts))
     progress.before = progress.done = sum(
         count for count, again in zip(counts, stale, strict=True) if not again
     )
+    progress.awaited = models.awaited
     if not any(stale):
         on_event(progress)
-        return
+        return False
     _require(names, out, parts, options)
     progress.started = time.monotonic()
     if replicas:
@@ -301,7 +318,7 @@ def _run(
             on_event(progress)
 
         run_on_ray(names, out, todo, options, models, replicas, on_part)
-        return
+        return True
     work = Workshop(options, models)
     on_event(progress)
     for part, count, again in zip(parts, counts, stale, strict=True):
@@ -316,13 +333,14 @@ def _run(
             work.process(names, Inputs(out, part), on_row)
             progress.done = at + count
             on_event(progress)
+    return True
 
 
 def is_fresh(names: Sequence[str], inputs: Inputs, options: Options) -> bool:
-    """Whether a shard is there under every stage, made of what it would be made of now."""
+    """Whether a shard is there and whole under every stage, made of what it would be made of
+    now."""
     return all(
-        shards.fingerprint_of(inputs.shard(name)) == fingerprint(name, inputs, options)
-        for name in names
+        shards.is_fresh(inputs.shard(name), fingerprint(name, inputs, options)) for name in names
     )
 
 
@@ -335,17 +353,38 @@ class Workshop:
 
     def process(self, names: Sequence[str], inputs: Inputs, on_row: Callable[[int], None]) -> None:
         """Bring a shard up to date under every stage, in their order."""
+        text = not any(asks(name, self._options) for name in names)
+        with _uncollected() if text else contextlib.nullcontext():
+            self._process(names, inputs, on_row)
+
+    def _process(self, names: Sequence[str], inputs: Inputs, on_row: Callable[[int], None]) -> None:
         for name in names:
             mark = fingerprint(name, inputs, self._options)
-            if shards.fingerprint_of(inputs.shard(name)) == mark:
+            if shards.is_fresh(inputs.shard(name), mark):
                 continue
             if name not in self._open:
                 self._open[name] = load_stage(name).open_stage(self._options, self._models)
             table = self._open[name](inputs, on_row if name == names[-1] else lambda rows: None)
             facts: dict[str, Any] = {"stage": name, "fingerprint": mark}
             facts["failed"] = _failed(name, table)
+            if name == "generate" and asks(name, self._options):
+                # A server may write other pairs about the same captions when it is asked again.
+                facts["written"] = shards.remade(table.column("pairs").to_pylist())
             facts["settings"] = dict(load_stage(name).settings(self._options))
             shards.write(inputs.shard(name), table, facts)
+
+
+@contextlib.contextmanager
+def _uncollected() -> Iterator[None]:
+    """Put off the collection of cyclic garbage. A shard's tokens are a hundred thousand lists, all
+    needed until it is done: the collector would walk them again and again, a sixth of the time."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
 
 
 def _failed(name: str, table: Any) -> str:
@@ -374,6 +413,17 @@ def _missing(out: Path, parts: Sequence[Part], options: Options) -> list[str]:
         if wanted(name, options)
         and any(shards.facts(shard_path(out, name, part)) is None for part in parts)
     ]
+
+
+def _first_error(out: Path, parts: Sequence[Part], stages: Iterable[str]) -> str:
+    """Why a model gave no reply to the first question that has none; "" if all have one."""
+    errors = (
+        error
+        for stage in stages
+        for part in parts
+        for error in Inputs(out, part).column(stage, "error")
+    )
+    return next(filter(None, errors), "")
 
 
 def read_pipeline(out: str | Path) -> tuple[list[Part], Options, dict[str, Any]]:

@@ -177,8 +177,10 @@ def _labels(path: Path) -> Mapping[str, str]:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
             rows, columns = list(reader), set(reader.fieldnames or ())
-    except (OSError, UnicodeDecodeError, csv.Error):
-        raise DataError("cannot be read", path) from None
+    except OSError as error:
+        raise DataError(f"cannot be read ({error.strerror})", path) from None
+    except (UnicodeDecodeError, csv.Error):
+        raise DataError("is no CSV file; the page saves such a file", path) from None
     if {"id", "label"} - columns:
         raise DataError("has no columns id and label; the page saves such a file", path)
     labels: dict[str, str] = {}

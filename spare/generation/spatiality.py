@@ -29,6 +29,7 @@ TEXTS = ("question", "answer", "caption", "statement", "sentence", "text")
 
 TURNS = ("conversations", "messages")
 BATCH = 4096
+AGAIN = "Fetch it or write it again."
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,14 +37,18 @@ class Spatiality:
     """What was counted in one data set.
 
     Attributes:
-        texts: rows; spatial: those with a relation's keyword that can be meant spatially.
+        texts: rows with a text; spatial: those with a relation's keyword that can be meant
+            spatially.
         keywords: (relation, keyword) -> how often it stands there.
+        textless: rows without a text; first: where the first of them is ("FILE, row 3"), or "".
     """
 
     name: str
     texts: int
     spatial: int
     keywords: Mapping[tuple[str, str], int]
+    textless: int = 0
+    first: str = ""
 
     @property
     def relations(self) -> dict[str, int]:
@@ -96,10 +101,11 @@ def paper() -> dict[str, float]:
 
 def relations(paths: Iterable[str | Path]) -> list[Spatiality]:
     """Count the relations of data sets: pairs of `spare generate`, folders of parquet shards,
-    or files (parquet, jsonl, json, csv, tsv) with texts in `TEXTS` or `TURNS`.
+    or files (parquet, jsonl, json, csv, tsv) with texts in `TEXTS` or `TURNS`. A row that has none
+    (null, or nothing but white space) is counted as such: of a million there may be one.
 
     Raises:
-        SpareError: there is nothing of the kind.
+        SpareError: there is nothing of the kind, or a file is damaged.
     """
     return [_counted(Path(path)) for path in paths]
 
@@ -111,21 +117,31 @@ def _counted(path: Path) -> Spatiality:
         for keyword in group.keywords
     }
     keywords = Counter(names)
-    texts = spatial = 0
-    for text in _texts(path):
+    texts = spatial = textless = 0
+    first = ""
+    for where, text in _texts(path):
+        if not text:
+            textless += 1
+            first = first or where
+            continue
         texts += 1
         spatial += bool(find_mentions(tokens(text)))
         for name, count in keyword_counts([text]).items():
             if count:
                 keywords[name] += count
     if not texts:
-        raise DataError("has no texts", path)
-    return Spatiality(str(path), texts, spatial, dict(keywords))
+        raise DataError(
+            f"has no text{' in any of its rows' if textless else ''}",
+            path,
+            remedy=f"Texts are read from {', '.join((*TEXTS, *TURNS))}: rename the column that "
+            "holds them.",
+        )
+    return Spatiality(str(path), texts, spatial, dict(keywords), textless, first)
 
 
-def _texts(path: Path) -> Iterator[str]:
-    """The texts of a data set, one for each row."""
-    if path.is_dir() and (path / "funnel.json").exists():
+def _texts(path: Path) -> Iterator[tuple[str, str]]:
+    """Where each row of a data set is, and its text; "" if it has none."""
+    if (path / "manifest.json").exists() and (path / "prefilter").is_dir():
         parts, _, _ = read_pipeline(path)
         for part in parts:
             inputs = Inputs(path, part)
@@ -134,25 +150,27 @@ def _texts(path: Path) -> Iterator[str]:
                 pairs.questions, pairs.answers, reasons, strict=True
             ):
                 if not reason:
-                    yield f"{question} {answer}"
+                    yield "", f"{question} {answer}"
         return
     for file in _files(path):
-        yield from _of_file(file)
+        for number, row in _rows(file):
+            yield f"{file}, row {number}", _text(row)
 
 
 def _files(path: Path) -> list[Path]:
     if path.is_file():
         return [path]
     if not path.is_dir():
-        raise SpareError(f"There is no {path}.")
+        raise SpareError(f"There is no file or folder {path}.")
     found = sorted(path.rglob("*.parquet")) or sorted(path.glob("*.jsonl"))
     if not found:
         raise SpareError(f"{path} holds neither parquet nor jsonl files.")
     return found
 
 
-def _of_file(path: Path) -> Iterator[str]:
-    readers: Mapping[str, Callable[[Path], Iterator[Any]]] = {
+def _rows(path: Path) -> Iterator[tuple[int, Any]]:
+    """The rows of a file with their numbers, which are those of the lines in JSON Lines."""
+    readers: Mapping[str, Callable[[Path], Iterator[tuple[int, Any]]]] = {
         ".parquet": _parquet,
         ".jsonl": _lines,
         ".json": _json,
@@ -161,20 +179,17 @@ def _of_file(path: Path) -> Iterator[str]:
     }
     if path.suffix not in readers:
         raise SpareError(f"{path} has none of the formats that are read: {', '.join(readers)}.")
-    for number, row in enumerate(readers[path.suffix](path), 1):
-        text = _text(row)
-        if text is None:
-            raise DataError(f"none of {', '.join((*TEXTS, *TURNS))} is there", path, number)
-        yield text
+    yield from readers[path.suffix](path)
 
 
-def _text(row: Any) -> str | None:
-    """What a row says; None if it has nothing that could be said."""
+def _text(row: Any) -> str:
+    """What a row says; "" if it says nothing."""
     if not isinstance(row, Mapping):
-        return None
+        return ""
     found = [row[name] for name in TEXTS if isinstance(row.get(name), str)]
     for name in TURNS:
-        for turn in row.get(name) or ():
+        turns = row.get(name)
+        for turn in turns if isinstance(turns, list) else ():
             if isinstance(turn, Mapping):
                 said = turn.get("value", turn.get("content", ""))
                 parts = said if isinstance(said, list) else [said]
@@ -183,44 +198,49 @@ def _text(row: Any) -> str | None:
                     for part in parts
                     if isinstance(part, str | Mapping)
                 ]
-    return " ".join(found) if found else None
+    return " ".join(found).strip()
 
 
-def _parquet(path: Path) -> Iterator[Any]:
+def _parquet(path: Path) -> Iterator[tuple[int, Any]]:
     import pyarrow
     import pyarrow.parquet
 
     try:
         file = pyarrow.parquet.ParquetFile(path)
         columns = [name for name in (*TEXTS, *TURNS) if name in file.schema_arrow.names]
-        for batch in file.iter_batches(BATCH, columns=columns):
-            yield from batch.to_pylist()
-    except (OSError, pyarrow.ArrowException) as error:
-        raise DataError(f"cannot be read ({error})", path) from None
+        batches = file.iter_batches(BATCH, columns=columns)
+        yield from enumerate((row for batch in batches for row in batch.to_pylist()), 1)
+    except (OSError, pyarrow.ArrowException):
+        raise DataError("cannot be read as a whole parquet file", path, remedy=AGAIN) from None
 
 
-def _lines(path: Path) -> Iterator[Any]:
-    with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
-            if line.strip():
-                try:
-                    yield json.loads(line)
-                except ValueError:
-                    raise DataError("not JSON", path, number) from None
+def _lines(path: Path) -> Iterator[tuple[int, Any]]:
+    try:
+        with path.open("rb") as file:
+            for number, line in enumerate(file, 1):
+                if line.strip():
+                    try:
+                        yield number, json.loads(line)
+                    except ValueError:
+                        raise DataError("not JSON", path, number, AGAIN) from None
+    except OSError as error:
+        raise DataError(f"cannot be read ({error.strerror})", path) from None
 
 
-def _json(path: Path) -> Iterator[Any]:
+def _json(path: Path) -> Iterator[tuple[int, Any]]:
     try:
         values = json.loads(path.read_bytes())
     except (OSError, ValueError):
-        raise DataError("not JSON", path) from None
+        raise DataError("not JSON", path, remedy=AGAIN) from None
     if not isinstance(values, list):
-        raise DataError("a list of objects was expected", path)
-    yield from values
+        raise DataError(
+            "a list of objects was expected", path, remedy="Lines of them are read from .jsonl."
+        )
+    yield from enumerate(values, 1)
 
 
-def _table(path: Path, delimiter: str) -> Iterator[Any]:
+def _table(path: Path, delimiter: str) -> Iterator[tuple[int, Any]]:
     from spare.tasks.files import read_table
 
     for row in read_table(path, (), delimiter=delimiter):
-        yield row.values
+        yield row.number, row.values

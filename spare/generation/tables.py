@@ -91,6 +91,8 @@ def _notes(found: Mapping[str, Any]) -> Iterator[str]:
             f"The model gave no reply to {counted(count, 'question')} of the stage {stage}; the "
             "same command asks again."
         )
+    if found.get("first_error"):
+        yield f"The first error: {found['first_error']}"
     guard = found["guard"]
     if guard.get("merges") or guard.get("merges blocked"):
         yield (
@@ -107,6 +109,14 @@ def _notes(found: Mapping[str, Any]) -> Iterator[str]:
         if name == "excluded":
             continue
         yield f"{counted(count, 'pair')} about pictures of {name}."
+    listed = found.get("excluded", {})
+    if listed.get("unmatched"):
+        yield (
+            f"Lines in --exclude-images that match no picture: {listed['unmatched']:,} of "
+            f"{listed['lines']:,}, such as {listed['first']!r}."
+        )
+    elif listed and not listed["lines"]:
+        yield "The file of --exclude-images is empty."
 
 
 def _pairs(found: Mapping[str, Any]) -> Grid:
@@ -151,7 +161,7 @@ def _relations(found: Mapping[str, Any]) -> Grid:
     return Grid("What the pairs that were kept are about", columns, rows, notes)
 
 
-SPREAD = ("texts", "spatial", "top 17 %", "Gini")
+SPREAD = ("texts", "no text", "spatial", "top 17 %", "Gini")
 
 
 def spatiality(found: Sequence[Spatiality]) -> list[Grid]:
@@ -166,6 +176,7 @@ def spatiality(found: Sequence[Spatiality]) -> list[Grid]:
                 (
                     one.name,
                     f"{one.texts:,}",
+                    f"{one.textless:,}",
                     f"{100 * one.spatial / one.texts:.1f} %",
                     f"{100 * one.top:.1f} %",
                     f"{one.gini:.2f}",
@@ -176,13 +187,20 @@ def spatiality(found: Sequence[Spatiality]) -> list[Grid]:
                 "SpaRE's Table 10 (reported)",
                 "-",
                 "-",
+                "-",
                 f"{100 * top_share(list(reported.values())):.1f} %",
                 f"{gini(list(reported.values())):.2f}",
             ),
         ],
         [
             "spatial: texts with a keyword of Table 10 that can be meant so. top 17 %: what the "
-            "five most common of 29 relations hold of all keywords."
+            "five most common of 29 relations hold of all keywords.",
+            *(
+                f"Of {one.name} {counted(one.textless, 'row')} without a text left out; the first "
+                f"is {one.first}."
+                for one in found
+                if one.textless
+            ),
         ],
     )
     by_relation = [one.relations for one in found]

@@ -13,7 +13,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from spare.generation.grammar import Fact, definite, read_facts
+from spare.generation.grammar import Fact, read_facts
+from spare.generation.phrases import definite
 
 
 def ask(caption: str) -> Iterator[tuple[str, str, str]]:

@@ -20,7 +20,7 @@ from spare.harness import run as runs
 from spare.harness.asking import Evaluation, Event, Progress, ask
 from spare.harness.environment import environment
 from spare.harness.models import Options, load_model
-from spare.harness.models.types import Model
+from spare.harness.models.types import Model, Request
 from spare.harness.scoring import forget_scores, score_evaluation, write_submission
 from spare.tasks import expand, load_task
 from spare.tasks.types import Task
@@ -71,7 +71,7 @@ def evaluate(
     chosen = [load_task(name) if isinstance(name, str) else name for name in _names(tasks)]
     if not chosen:
         raise SpareError("No task was named. `spare tasks` lists them.")
-    _check_choices(chosen, split=split, prompt=prompt, rules=rules)
+    check_choices(chosen, split=split, prompt=prompt, rules=rules)
     if out.resolve() == Path(data).resolve():
         raise SpareError(f"{out} holds the benchmarks' files (--data); choose another --out.")
     evaluations = [choose(task, Path(data), split, prompt, rules, limit) for task in chosen]
@@ -85,6 +85,7 @@ def evaluate(
         else:
             loaded = model
         _require_ranking(loaded, evaluations)
+        _hear_objections(loaded, evaluations)
         manifest = open_manifest(out, loaded.identity, evaluations)
         if lineage := getattr(loaded, "lineage", None):
             manifest["lineage"] = dict(lineage)
@@ -157,7 +158,9 @@ def _names(tasks: str | Sequence[str | Task]) -> Sequence[str | Task]:
     return [name for task in tasks for name in (expand(task) if isinstance(task, str) else [task])]
 
 
-def _check_choices(tasks: Sequence[Task], **choices: Choice) -> None:
+def check_choices(tasks: Sequence[Task], **choices: Choice) -> None:
+    """Raises SpareError if two tasks have one name, or a choice is for a task that is none of
+    them."""
     names = {task.name for task in tasks}
     for name in names:
         if sum(task.name == name for task in tasks) > 1:
@@ -218,6 +221,18 @@ def _require_ranking(model: Model, evaluations: Sequence[Evaluation]) -> None:
                 f"This model ranks options and writes nothing, and the prompt {prompt.name} of "
                 f"{task.name} wants a written reply; {remedy}."
             )
+
+
+def _hear_objections(model: Model, evaluations: Sequence[Evaluation]) -> None:
+    """What a model can answer nothing of is refused before anything is asked."""
+    objection: Callable[[Request], str] | None = getattr(model, "objection", None)
+    if objection is None:
+        return
+    for evaluation in evaluations:
+        sample = next(evaluation.samples())
+        request = Request("", sample.parts, sample.options, evaluation.prompt.rank)
+        if why := objection(request):
+            raise SpareError(f"{evaluation.task.name} cannot be asked: {why}")
 
 
 # What a model learns from a benchmark before it answers (baselines do)

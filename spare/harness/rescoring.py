@@ -22,7 +22,7 @@ from spare.harness.models.types import Model
 from spare.harness.run import Run, Saved, Score
 from spare.harness.scoring import judge_all, write_scores
 from spare.images import Picture
-from spare.tasks import load_task
+from spare.tasks import is_borrowed, load_task
 from spare.tasks.types import Reply, Sample, Task
 
 
@@ -128,12 +128,14 @@ def _rescore(
 
 
 def _name_of(run: Run, score: Score) -> str:
-    """What loads a score's task: a custom one by the file that was asked."""
-    if not score.task.startswith("custom:"):
+    """What loads a score's task: one from outside by the file that was asked."""
+    if not is_borrowed(score.task):
         return score.task
     entries = [one for one in run.manifest["evaluations"] if one["task"] == score.task]
     files = [file for one in entries for file in one.get("annotations", {})]
-    return f"custom:{files[-1]}" if files else score.task
+    if score.task.startswith("custom:"):
+        return f"custom:{files[-1]}" if files else score.task
+    return next((f"lm-eval:{file}" for file in files if file.endswith(".yaml")), score.task)
 
 
 def _judge_name(judge: Model) -> str:

@@ -123,7 +123,7 @@ def judge_all(
             starts[name] = file.tell()
         for saved in replies:
             for one in rules:
-                verdict = _verdict(task, one, saved, guesses[one.name])
+                verdict = verdict_of(task, one, saved, guesses[one.name])
                 statuses[one.name][verdict.status] += 1
                 files[one.name].write(runs.dump(runs.verdict_line(place, saved, verdict)))
     readings = {}
@@ -142,7 +142,9 @@ def _figure(metric: Metric) -> dict[str, Any]:
     return {**figure, "value": None} if math.isnan(metric.value) else figure
 
 
-def _verdict(task: Task, rules: Rules, saved: Saved, guesses: random.Random) -> Verdict:
+def verdict_of(task: Task, rules: Rules, saved: Saved, guesses: random.Random) -> Verdict:
+    """How `rules` read a reply, the luck of references that guess included: `guesses` is drawn from
+    once for each such reply, in the benchmark's order."""
     sample = saved.sample
     if saved.reply is None:
         return SKIPPED

@@ -9,6 +9,7 @@ runs it in a process of its own, so a library that takes that down is one line o
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
@@ -83,6 +84,14 @@ def _openai() -> str:
     return "makes a client (no server was asked)"
 
 
+def _lm_eval() -> str:
+    from spare.harness.models.torchvision_repair import repair_torchvision
+
+    repair_torchvision()
+    importlib.import_module("lm_eval.evaluator")
+    return f"imports (lm-eval {importlib.metadata.version('lm_eval')})"
+
+
 def _ray() -> str:
     import ray
     import ray.data
@@ -123,6 +132,7 @@ TRIALS: Mapping[str, Trial] = {
         ("vllm",), "vllm", _vllm, "; it pins many packages, so give it an environment of its own"
     ),
     "openai": Trial(("openai",), "openai", _openai),
+    "lm-eval": Trial(("lm_eval",), "lm-eval", _lm_eval),
     "ray": Trial(("ray",), "ray", _ray),
     "spare finetune": Trial(("trl", "peft"), "finetune", _finetune),
     "spare generate": Trial(("llguidance",), "generation", _schemas),

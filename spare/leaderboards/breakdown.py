@@ -11,7 +11,7 @@ from spare.errors import SpareError
 from spare.harness.run import Run, Score
 from spare.harness.statistics import Estimate, estimate
 from spare.relations import RELATION_CLASS, relation_group
-from spare.tasks import load_summary, load_task
+from spare.tasks import is_borrowed, load_summary, load_task
 from spare.tasks.types import Judged, Metric
 
 
@@ -106,7 +106,7 @@ def _no_slices(run: Run, by: Sequence[str], known: Mapping[str, set[str]]) -> st
 
 
 def _check_version(score: Score) -> None:
-    if not score.task.startswith("custom:"):
+    if not is_borrowed(score.task):
         version = load_task(score.task).version
         if version != score.version:
             raise SpareError(
@@ -119,7 +119,7 @@ def _slice(score: Score, values: tuple[str, ...], judged: list[Judged]) -> Slice
     summarise = load_summary(score.task)
     metrics = {metric.name: metric for metric in summarise(judged, score.rules)}
     metric = metrics.get(score.breakdown, Metric(score.breakdown))
-    beside = () if score.task.startswith("custom:") else load_task(score.task).beside
+    beside = () if is_borrowed(score.task) else load_task(score.task).beside
     statuses = Counter(one.verdict.status for one in judged)
     classes = {
         one.tags.get("class") or RELATION_CLASS.get(one.tags.get("relation", ""), "")

@@ -120,6 +120,8 @@ def find_pictures(
 ) -> dict[str, tuple[Picture, ...]]:
     """Sample id -> its pictures, from the files that were asked from. Empty if they are gone or are
     not what they were: a page stands without pictures, too."""
+    if score.task.startswith("lm-eval:"):  # texts alone
+        return {}
     try:
         task = load_task(score.task)
         files = task.locate(data, score.split) if data else _files(run, score)

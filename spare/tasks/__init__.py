@@ -219,11 +219,16 @@ def _entry_points() -> Collection[EntryPoint]:
 
 
 def load_task(name: str) -> Task:
-    """The task called `name`; `custom:FILE` is the user's own questions in FILE."""
+    """The task called `name`; `custom:FILE` is the user's own questions in FILE, `lm-eval:NAME` a
+    text task of lm-eval."""
     if name.startswith("custom:"):
         from spare.tasks.custom import custom_task
 
         return custom_task(name.removeprefix("custom:"))
+    if name.startswith("lm-eval:"):
+        from spare.tasks.lm_eval import lm_eval_task
+
+        return lm_eval_task(name.removeprefix("lm-eval:"))
     if name in LISTED:
         return _listed_task(name)
     if name in foreign_tasks():
@@ -239,6 +244,11 @@ def load_task(name: str) -> Task:
     raise SpareError(f"There is no task {name!r}.{hint} `spare tasks` lists them.")
 
 
+def is_borrowed(name: str) -> bool:
+    """Whether a task's questions come from outside: finished runs must do without the task."""
+    return name.startswith(("custom:", "lm-eval:"))
+
+
 def load_summary(name: str) -> Callable[[Iterable[Judged], str], list[Metric]]:
     """How the verdicts on the task called `name` become metrics.
 
@@ -248,6 +258,10 @@ def load_summary(name: str) -> Callable[[Iterable[Judged], str], list[Metric]]:
         from spare.tasks.custom import summarise
 
         return summarise
+    if name.startswith("lm-eval:"):
+        from spare.tasks import lm_eval
+
+        return lm_eval.summarise
     return load_task(name).summarise
 
 
@@ -257,6 +271,8 @@ def load_figures(name: str) -> Mapping[str, str]:
         from spare.tasks.custom import FIGURES
 
         return FIGURES
+    if is_borrowed(name):
+        return {}
     return load_task(name).figures
 
 

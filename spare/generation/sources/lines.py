@@ -56,4 +56,4 @@ def read_objects(
     if number and not good:
         told = f"no line is an object with {', '.join(columns)}"
         raise DataError(told, path, remedy="Fetch it again.")
-    notes.files[str(path)] = digest.hexdigest()
+    notes.read_whole(path, digest.hexdigest())

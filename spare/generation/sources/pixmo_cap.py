@@ -54,6 +54,10 @@ def _read(path: Path, notes: Notes) -> Iterator[Caption]:
         absent = {"image_url", "caption"} - set(file.schema_arrow.names)
         if absent:
             raise DataError(f"has no column {min(absent)}", path)
+        for name in ("image_url", "caption"):
+            kind = file.schema_arrow.field(name).type
+            if kind not in (pyarrow.string(), pyarrow.large_string(), pyarrow.null()):
+                raise DataError(f"holds no text in its column {name}, but {kind}", path)
         for batch in file.iter_batches(4096, columns=["image_url", "caption"]):
             for row in batch.to_pylist():
                 notes.counts["rows"] += 1
@@ -70,9 +74,11 @@ def _read(path: Path, notes: Notes) -> Iterator[Caption]:
                     image=url,
                     caption=row["caption"] or "",
                 )
-    except (OSError, pyarrow.ArrowException) as error:
-        raise DataError(f"cannot be read ({error})", path, remedy="Fetch it again.") from None
-    notes.files[str(path)] = digest
+    except (OSError, pyarrow.ArrowException):
+        raise DataError(
+            "cannot be read as a whole parquet file", path, remedy="Fetch it again."
+        ) from None
+    notes.read_whole(path, digest)
 
 
 SOURCE = Source(

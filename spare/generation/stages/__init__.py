@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from spare.errors import SpareError
 from spare.generation import shards
 from spare.generation.captions import Part
-from spare.generation.mentions import Mention, find_mentions, tokens
+from spare.generation.mentions import Mention, find_mentions, normalised, tokens
 
 if TYPE_CHECKING:
     import pyarrow
@@ -163,6 +163,14 @@ class Pairs:
     def said(self) -> list[list[str]]:
         """The tokens of every answer."""
         return list(map(tokens, self.answers))
+
+    @cached_property
+    def plain(self) -> list[tuple[str, str]]:
+        """Every question and its answer without what makes no difference."""
+        return [
+            (normalised(question), normalised(answer))
+            for question, answer in zip(self.questions, self.answers, strict=True)
+        ]
 
     @cached_property
     def mentions(self) -> list[tuple[list[Mention], list[Mention]]]:

@@ -16,7 +16,7 @@ from spare.generation.stages import Inputs, Options, Work
 if TYPE_CHECKING:
     import pyarrow
 
-VERSION = 1
+VERSION = 2
 NEEDS = ("generate",)
 
 
@@ -33,8 +33,9 @@ def settings(options: Options) -> Mapping[str, Any]:
 
 
 def open_stage(options: Options, models: Models) -> Work:
-    """What does a shard: pair_id, benchmark (the first task whose picture it is; "" if none), by
-    ("coco id", "sha256", "perceptual hash", "excluded")."""
+    """What does a shard: pair_id, benchmark (the first task whose picture it is; "excluded" if the
+    user's list has it; "" if none), by ("coco id", "sha256", "perceptual hash", or the list's
+    line)."""
     from spare.generation.benchmarks import Known
 
     known = Known(options)

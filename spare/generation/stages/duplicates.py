@@ -11,14 +11,13 @@ kept.
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Callable, Container, Mapping, Sequence, Set
 from typing import TYPE_CHECKING, Any
 
-from spare.generation.grammar import word_set
 from spare.generation.mentions import stem, tokens
 from spare.generation.models import Models
 from spare.generation.stages import Inputs, Options, Pairs, Work
+from spare.generation.words import word_set
 
 if TYPE_CHECKING:
     import pyarrow
@@ -111,19 +110,19 @@ def open_stage(options: Options, models: Models) -> Work:
 
     def work(inputs: Inputs, on_row: Callable[[int], None]) -> pyarrow.Table:
         pairs = inputs.pairs
-        plain = [normalised(question) for question in pairs.questions]
-        answers = [normalised(answer) for answer in pairs.answers]
+        plain = pairs.plain
         repeat, contradiction = [False] * len(plain), [False] * len(plain)
         near: list[list[dict[str, Any]]] = [[] for _ in plain]
         known = _embeddings(inputs, models, on_row) if options.clip else {}
         for numbers in pairs.by_caption():
             first: dict[str, int] = {}
             for number in numbers:
-                earlier = first.setdefault(plain[number], number)
+                question, answer = plain[number]
+                earlier = first.setdefault(question, number)
                 if earlier == number:
                     continue
                 repeat[number] = True
-                if answers[number] != answers[earlier]:
+                if answer != plain[earlier][1]:
                     contradiction[number] = contradiction[earlier] = True
             if options.clip:
                 _compare(list(first.values()), numbers.start, pairs, near, known)
@@ -181,13 +180,6 @@ def _compare(
                     "guarded": differ(pairs.asked[one], pairs.asked[other], caption),
                 }
             )
-
-
-def normalised(text: str) -> str:
-    """A text without what makes no difference: case, width, spaces, its last mark."""
-    if not text.isascii():
-        text = unicodedata.normalize("NFKC", text)
-    return " ".join(text.casefold().split()).rstrip("?.! ")
 
 
 def differ(one: Sequence[str], other: Sequence[str], caption: Container[str]) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from spare.errors import DataError
 from spare.generation import llm, shards, templates
 from spare.generation.models import Models
 from spare.generation.stages import Inputs, Options, Work
@@ -109,7 +110,10 @@ def _known(inputs: Inputs, options: Options) -> dict[str, dict[str, Any]]:
     made_of = dict((shards.facts(inputs.shard("generate")) or {}).get("settings", {}))
     if {**made_of, "prefilter": options.prefilter} != dict(settings(options)):
         return {}
-    rows = inputs.table("generate").to_pylist()
+    try:
+        rows = inputs.table("generate").to_pylist()
+    except DataError:  # it is damaged, and made anew from nothing
+        return {}
     return {row["caption_id"]: row for row in rows if row["asked"] and not row["error"]}
 
 

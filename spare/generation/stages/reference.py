@@ -10,9 +10,9 @@ import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from spare.generation.mentions import normalised
 from spare.generation.models import Models
 from spare.generation.stages import Inputs, Options, Work
-from spare.generation.stages.duplicates import normalised
 
 if TYPE_CHECKING:
     import pyarrow
@@ -73,8 +73,8 @@ def open_stage(options: Options, models: Models) -> Work:
             texts, "|".join(SUSPICIOUS), ignore_case=True
         ).to_pylist()
         found = [
-            (suspect and told(*pair)) or malformed(*pair)
-            for pair, suspect in zip(both, suspects, strict=True)
+            (suspect and told(*pair)) or malformed(pair[0], *plain)
+            for pair, plain, suspect in zip(both, pairs.plain, suspects, strict=True)
         ]
         on_row(len(pairs.captions))
         return pyarrow.table(
@@ -89,7 +89,7 @@ def open_stage(options: Options, models: Models) -> Work:
 
 def fault(question: str, answer: str) -> str:
     """What is wrong with a pair without looking at the picture; "" if nothing is."""
-    return told(question, answer) or malformed(question, answer)
+    return told(question, answer) or malformed(question, *map(normalised, (question, answer)))
 
 
 def told(question: str, answer: str) -> str:
@@ -106,8 +106,8 @@ def told(question: str, answer: str) -> str:
     return ""
 
 
-def malformed(question: str, answer: str) -> str:
-    """Why a pair is none; "" if it is one."""
+def malformed(question: str, plain_question: str, plain_answer: str) -> str:
+    """Why a pair is none; "" if it is one. Plain is what `normalised` leaves of them."""
     if not question.endswith("?"):
         return "no question"
-    return "answer is the question" if normalised(question) == normalised(answer) else ""
+    return "answer is the question" if plain_question == plain_answer else ""

@@ -13,11 +13,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from spare.generation.grammar import SENTENCE, word_set
+from spare.generation.grammar import SENTENCE
 from spare.generation.mentions import stem, tokens
 from spare.generation.models import Models
 from spare.generation.stages import Inputs, Options, Work
 from spare.generation.stages.duplicates import FUNCTION_WORDS, POLES
+from spare.generation.words import word_set
 
 if TYPE_CHECKING:
     import pyarrow
@@ -99,42 +100,39 @@ def support(
     else:
         meant = plain
     verbatim = bool(plain) and f" {' '.join(plain)} " in caption.joined
-    meaning, poles = _meaning(meant)
     asked, asked_poles = _meaning(question)
+    meaning, poles = (asked, asked_poles) if meant is question else _meaning(meant)
     # What the question gave away tells nothing of the answer.
-    own = meaning - asked if len(meaning - asked) else meaning
+    own = meaning - asked or meaning
     coverage = len(own & caption.meaning) / len(own) if own else float(bool(poles))
     directions = poles <= caption.poles and not (negated and not plain)
     # A no corrects the question, so only its own directions have to stand there.
     said_where = poles if negated else poles | asked_poles
     said_where = said_where - SMALL or said_where
     whole = meaning | asked if said_where else own
-    in_sentence = any(
-        said_where <= there and len(whole & words) >= TOGETHER * len(whole)
-        for words, there in caption.sentences
-    )
-    return verbatim, coverage, directions, in_sentence
+    least = TOGETHER * len(whole)
+    for words, there in caption.sentences:
+        if said_where <= there and len(whole & words) >= least:
+            return verbatim, coverage, directions, True
+    return verbatim, coverage, directions, False
 
 
 def _meaning(words: Iterable[str]) -> tuple[set[str], set[str]]:
     """The words of a text that carry meaning, in their plain form, and the directions in it."""
     meaning, poles = set(), set()
     for word in words:
-        pole, plain = _sort(word)
-        if pole:
-            poles.add(pole)
-        elif plain:
-            meaning.add(plain)
+        if word in POLES:
+            poles.add(POLES[word])
+        elif word not in NO_MEANING:
+            meaning.add(_plain(word))
+    meaning.discard("")
     return meaning, poles
 
 
 @lru_cache(maxsize=65536)
-def _sort(word: str) -> tuple[str, str]:
-    """The direction that a word names, or its plain form if it carries meaning; "" otherwise."""
-    pole = POLES.get(word, "")
-    if pole or word in NO_MEANING or not word[0].isalnum():
-        return pole, ""
-    return "", stem(word)
+def _plain(word: str) -> str:
+    """A word without its endings; "" if it is a mark."""
+    return stem(word) if word[0].isalnum() else ""
 
 
 def supported(

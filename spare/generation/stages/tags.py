@@ -12,10 +12,10 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from spare.generation import llm
-from spare.generation.frames import frame_of
-from spare.generation.grammar import phrase_before, phrase_behind
+from spare.generation.frames import Frame, find_cues, frame_of
 from spare.generation.mentions import Mention
 from spare.generation.models import Models
+from spare.generation.phrases import phrase_before, phrase_behind
 from spare.generation.stages import Inputs, Options, Pairs, Work
 from spare.relations import VSR_CATEGORY
 
@@ -76,28 +76,36 @@ def open_stage(options: Options, models: Models) -> Work:
         import pyarrow
 
         pairs = inputs.pairs
-        columns: dict[str, list[Any]] = {name: [] for name in ("relations", *COLUMNS)}
-        for number in range(len(pairs.ids)):
-            for name, value in tags(pairs, number).items():
-                columns[name].append(value)
-        errors = [""] * len(pairs.ids)
+        cues = find_cues(
+            [
+                f"{question} {answer}".lower()
+                for question, answer in zip(pairs.questions, pairs.answers, strict=True)
+            ]
+        )
+        rows = [tags(pairs, number, cue) for number, cue in enumerate(cues)]
+        errors = [""] * len(rows)
         if asks(options):
-            _ask(inputs, columns, errors, models)
+            _ask(inputs, rows, errors, models)
         on_row(len(pairs.captions))
         text = pyarrow.string()
-        arrays = {"relations": pyarrow.array(columns["relations"], pyarrow.list_(text))}
-        arrays |= {name: pyarrow.array(columns[name], text) for name in COLUMNS}
-        arrays["error"] = pyarrow.array(errors, text)
-        return pyarrow.table({"pair_id": pyarrow.array(pairs.ids, text), **arrays})
+        fields = [("relations", pyarrow.list_(text)), *((name, text) for name in COLUMNS)]
+        read = pyarrow.array(rows, pyarrow.struct(fields))
+        return pyarrow.table(
+            {
+                "pair_id": pyarrow.array(pairs.ids, text),
+                **{name: read.field(name) for name, _ in fields},
+                "error": pyarrow.array(errors, text),
+            }
+        )
 
     return work
 
 
-def _ask(inputs: Inputs, columns: dict[str, list[Any]], errors: list[str], models: Models) -> None:
+def _ask(inputs: Inputs, rows: list[dict[str, Any]], errors: list[str], models: Models) -> None:
     """Have the language model say whose left is meant, where the rules leave that open. Where it is
     not sure either, it stays open."""
     pairs = inputs.pairs
-    numbers = [number for number, frame in enumerate(columns["frame"]) if frame == "ambiguous"]
+    numbers = [number for number, row in enumerate(rows) if row["frame"] == "ambiguous"]
     requests = [
         llm.frame_request(
             pairs.ids[number],
@@ -114,28 +122,34 @@ def _ask(inputs: Inputs, columns: dict[str, list[Any]], errors: list[str], model
         viewer = llm.probability(reply, "viewer", "intrinsic")
         frame = "viewer" if viewer >= SURE else "intrinsic" if 1 - viewer >= SURE else ""
         if frame:
-            columns["frame"][number], columns["frame_by"][number] = frame, "llm"
+            rows[number] |= {"frame": frame, "frame_by": "llm"}
 
 
-def tags(pairs: Pairs, number: int) -> dict[str, Any]:
-    """Everything that the rules read in a pair; "" where they read nothing."""
+NOTHING = {**dict.fromkeys(COLUMNS, ""), "relations": [], "frame": "none", "frame_by": "rule"}
+
+
+def tags(pairs: Pairs, number: int, cue: Frame | None) -> dict[str, Any]:
+    """Everything that the rules read in a pair; "" where they read nothing.
+
+    Args:
+        cue: the frame of reference that its words name.
+    """
     asked, said = pairs.asked[number], pairs.said[number]
     of_question, of_answer = pairs.mentions[number]
-    found = [*of_question, *of_answer]
     main, words = _main(of_question), asked
     if main is None:
         main, words = _main(of_answer), said
-    if main is None and found:
-        main, words = (of_question[0], asked) if of_question else (of_answer[0], said)
+    if main is None and of_question:
+        main, words = of_question[0], asked
+    if main is None and of_answer:
+        main, words = of_answer[0], said
     if main is None:
-        empty = dict.fromkeys(COLUMNS, "")
-        return {"relations": [], **empty, "frame": "none", "frame_by": "rule"}
+        return dict(NOTHING)
     relatum = phrase_behind(words, main.end, both=main.relation == "between")
     subject = phrase_before(words, main.start) if words is asked else _asked_for(asked)
-    text = f"{pairs.questions[number]} {pairs.answers[number]}".lower()
-    frame = frame_of(text, main.relation, relatum)
+    frame = frame_of(cue, main.relation, relatum)
     return {
-        "relations": list(dict.fromkeys(one.relation for one in found)),
+        "relations": list(dict.fromkeys([one.relation for one in (*of_question, *of_answer)])),
         "relation": main.relation,
         "keyword": main.keyword,
         "class": CLASS_OF_GROUP[main.relation],

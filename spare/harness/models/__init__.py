@@ -22,6 +22,7 @@ ENGINES: Mapping[str, str] = {
     "vllm": "spare.harness.models.vllm:load",
     "clip": "spare.harness.models.clip:load",
     "openai": "spare.harness.models.openai:load",
+    "lm-eval": "spare.harness.models.lm_eval:load",
     "shuffled": "spare.harness.models.shuffled:load",
 }
 """Engine -> "module:function". The function gets what follows `engine:` in the model's name."""

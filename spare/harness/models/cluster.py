@@ -126,6 +126,11 @@ class Worker:
             dict(getattr(self._model, "lineage", {})),
         )
 
+    def objection(self, request: Request) -> str:
+        """Why the model can answer nothing of this kind; "" if it can."""
+        objection = getattr(self._model, "objection", None)
+        return str(objection(request)) if objection else ""
+
     def answer(self, requests: Sequence[Request]) -> Answered:
         """Answer a batch."""
         began, responses, error = time.monotonic(), [], ""
@@ -258,6 +263,15 @@ class Distributed:
             "ray": importlib.metadata.version("ray"),
         }
         self.writes, self.lineage = self._known.writes, self._known.lineage
+
+    def objection(self, request: Request) -> str:
+        """Why the model can answer nothing of this kind; "" if it can, or if no actor lives to
+        say."""
+        try:
+            actor = self._actors[min(self._ready)]
+            return str(self._ray.get(actor.objection.remote(request)))
+        except (ValueError, self._ray.exceptions.RayError):
+            return ""
 
     def answer(self, requests: Iterable[Request]) -> Iterator[Response]:
         """One response per request, batch by batch, as they come.

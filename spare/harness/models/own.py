@@ -181,8 +181,9 @@ class Own:
         self.facts = {**facts, **model.facts}
         self.writes = getattr(model, "writes", True)
         self.lineage = getattr(model, "lineage", {})
-        if study := getattr(model, "study", None):
-            self.study = study
+        for optional in ("study", "objection"):
+            if hasattr(model, optional):
+                setattr(self, optional, getattr(model, optional))
         self._model, self._name = model, name
         self._failed = 0  # questions in a row that it raised at
 

@@ -43,6 +43,7 @@ class Shuffled:
         self.facts = model.facts
         self.writes = getattr(model, "writes", True)
         self.lineage = getattr(model, "lineage", {})
+        self.objection = getattr(model, "objection", None)
         self._model = model
         self._others: Mapping[Picture, Picture] = {}
 

@@ -170,6 +170,11 @@ class Transformers:
             finally:
                 closed.set()
 
+    def spell(self, request: Request) -> str:
+        """The prompt of a request as a text, in which the checkpoint's signs stand for pictures.
+        Raises PictureError, or one of `REFUSALS`."""
+        return self._preparer.spell(request, self._preparer.open(request))
+
     def _respond(self, prepared: Iterable[Sequence[Prompt]]) -> Iterator[Response]:
         ranked: dict[int, dict[str, Outcome]] = {}
         batch: list[Row] = []

@@ -48,9 +48,10 @@ class Model(Protocol):
         facts: what may be interesting but changes no reply (path, number of parameters, device,
             versions).
 
-    Three more are looked for: `writes`, False if the model can only rank options; `study`, which
-    is given a benchmark's samples before they are asked (baselines); and `lineage`, where its
-    weights come from, as their trainer wrote it.
+    Four more are looked for: `writes`, False if the model can only rank options; `objection`, which
+    says of a request why none of its kind can be answered, or ""; `study`, which is given a
+    benchmark's samples before they are asked (baselines); and `lineage`, where its weights come
+    from, as their trainer wrote it.
     """
 
     identity: Mapping[str, str]

@@ -47,9 +47,8 @@ def import_vllm() -> Any:
     """The package vLLM. Raises ModelError if it is not installed, or too old."""
     if importlib.util.find_spec("vllm") is None:
         raise ModelError(
-            "The engine vllm needs vLLM, which is not installed: run "
-            '`pip install "spare-eval[vllm]"`, in an environment of its own, since vLLM pins many '
-            "packages."
+            'The engine vllm needs vLLM: run `pip install "spare-eval[vllm]"` in an environment of '
+            "its own."
         )
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)

@@ -1,0 +1,47 @@
+"""`spare export-tasks`: write tasks down for another harness."""
+
+from __future__ import annotations
+
+import argparse
+
+from spare.cli.eval import choice
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("folder", metavar="DIR", help="folder to write them into")
+    add("--to", required=True, metavar="HARNESS", help="lm-eval")
+    add("--data", required=True, metavar="DATA", help="folder with the published files")
+    add("--tasks", default="", help="tasks and suites; by default all whose files are there")
+    for name, help_text in (
+        ("split", "split to ask; by default the task's own"),
+        ("prompt", "way of asking; by default the task's first"),
+        ("rules", "way of reading replies; by default the prompt's first"),
+    ):
+        add(f"--{name}", action="append", default=[], metavar="[TASK=]NAME", help=help_text)
+    add("--limit", type=int, metavar="N", help="only the first N questions per task, for a try")
+    parser.epilog = (
+        "Pictures stay in DATA and are opened from there. The other harness needs this package "
+        "beside it, which opens the pictures and judges the replies."
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from spare.harness.neighbours import export_tasks
+
+    export = export_tasks(
+        arguments.to,
+        arguments.folder,
+        arguments.tasks,
+        data=arguments.data,
+        split=choice("split", arguments.split),
+        prompt=choice("prompt", arguments.prompt),
+        rules=choice("rules", arguments.rules),
+        limit=arguments.limit,
+    )
+    for task, why in export.left_out.items():
+        print(f"{task} is left out: {why}")
+    for task, name in export.names.items():
+        print(f"{task} is {name}")
+    print(f"\n{export.command}")
+    return 0
