@@ -128,6 +128,28 @@ def test_a_killed_node_costs_its_batch(
     assert sum(count - 1 for count in keys.values()) <= 16
 
 
+def test_questions_about_a_picture_are_answered_by_one_process(
+    nodes: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster, "FIRST", 8)
+    monkeypatch.setattr(cluster, "LARGEST", 8)
+    write_world(tmp_path / "data", sets=8)
+    (tmp_path / "asked").mkdir()
+    model: Any = load_model(f"own_models:Marked:{tmp_path / 'asked'}", replicas=2)
+    while len(model._ready) < 2:
+        model._wait([])
+    spare.evaluate(model, "vsr_zeroshot", data=tmp_path / "data", out=tmp_path / "run")
+    keys = {file.name: file.read_text().split() for file in (tmp_path / "asked").iterdir()}
+    assert len(keys) == 2
+    process = {key: name for name, asked in keys.items() for key in asked}
+    by_picture: dict[str, list[str]] = {}
+    for line in replies(tmp_path / "run"):
+        (picture,) = (part["picture"] for part in line["parts"] if isinstance(part, dict))
+        by_picture.setdefault(picture, []).append(process[line["key"]])
+    assert max(map(len, by_picture.values())) > 1
+    assert all(len(set(processes)) == 1 for processes in by_picture.values())
+
+
 def test_a_run_goes_on_on_a_cluster_and_back(nodes: Any, tmp_path: Path) -> None:
     """By the real command, with a checkpoint: the cluster's model is the one in this process."""
     write_world(tmp_path / "data", sets=8)
