@@ -18,7 +18,7 @@ from spare.generation.captions import Part
 from spare.generation.models import Models
 from spare.generation.pipeline import Workshop
 from spare.generation.stages import Inputs, Options, asks
-from spare.harness.models.cluster import connect
+from spare.ray_cluster import connect
 
 
 class Worker:
