@@ -37,7 +37,7 @@ from spare.harness.models.types import Request
 from spare.harness.run import read_log
 
 ray = pytest.importorskip("ray", reason="the extra `ray` is not installed")
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.ray]
 
 # The suite that every engine passes is collected here, too, with the engine below.
 __all__ = [
