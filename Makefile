@@ -29,7 +29,7 @@ test: venv
 
 test-ray: venv
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,ray]'
-	$(BIN)/python -m pytest tests/test_cluster.py
+	$(BIN)/python -m pytest -m ray tests/test_cluster.py tests/test_cluster_eval.py
 
 test-vllm: $(VLLM_VENV)/complete
 	$(VLLM_BIN)/python -m pytest tests/test_vllm.py tests/test_engine_contract.py

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from spare.generation.pipeline import generate as generate
     from spare.generation.publish import publish as publish
     from spare.harness.comparison import compare as compare
+    from spare.harness.doctor import doctor as doctor
     from spare.harness.evaluate import evaluate as evaluate
     from spare.harness.foreign_replies import score_replies as score_replies
     from spare.harness.models import load_model as load_model
@@ -45,6 +46,7 @@ _HOMES = {
     "compare": "spare.harness.comparison",
     "cycle": "spare.finetune.cycle",
     "diff_harness": "spare.harness.neighbours.differences",
+    "doctor": "spare.harness.doctor",
     "evaluate": "spare.harness.evaluate",
     "export_tasks": "spare.harness.neighbours",
     "fine_tune": "spare.finetune.tuning",

@@ -30,6 +30,7 @@ HEAVY = (
 @pytest.mark.parametrize(
     "arguments",
     [["--help"], ["--version"], ["tasks"], ["tasks", "--json"], ["tasks", "vsr_zeroshot"]]
+    + [["doctor", "random", "--json"]]
     + [[verb, "--help"] for verb in VERBS],
     ids=" ".join,
 )
@@ -46,7 +47,7 @@ def test_what_needs_no_model_loads_nothing_heavy(arguments: list[str]) -> None:
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout
-    loaded = {name.partition(".")[0] for name in eval(done.stderr)}
+    loaded = {name.partition(".")[0] for name in eval(done.stderr.splitlines()[-1])}
     assert loaded.isdisjoint(HEAVY)
 
 
@@ -84,6 +85,8 @@ def test_mistakes_get_a_sentence(capsys: pytest.CaptureFixture[str], tmp_path: P
     message = fails(capsys, "eval", "--tasks", "vsr_zeroshot", "--prompt", "a", "--prompt", "b",
                     *common)  # fmt: skip
     assert "--prompt takes one NAME for all tasks, or TASK=NAME" in message
+    ray = ["--tasks", "vsr_zeroshot", "--engine", "ray", "--replicas", "0"]
+    assert "--replicas must be at least 1" in fails(capsys, "eval", *ray, *common)
     with pytest.raises(SystemExit) as stop:
         main(["evaluate"])
     assert stop.value.code == 2

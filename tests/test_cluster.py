@@ -20,7 +20,7 @@ from spare.generation.captions import captions
 from spare.generation.pipeline import generate
 
 ray = pytest.importorskip("ray", reason="the extra `ray` is not installed")
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.ray]
 
 
 @pytest.fixture

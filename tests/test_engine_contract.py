@@ -23,7 +23,7 @@ from spare.images import Picture
 from spare.tasks.types import Sample
 from spare.tasks.whatsup import CAPTION_REQUEST
 
-ENGINES = ("random", "majority", "transformers", "vllm", "clip", "lm-eval", "vlmevalkit")
+ENGINES = ("random", "majority", "transformers", "vllm", "clip", "lm-eval", "vlmevalkit", "own")
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,8 @@ def engine(request: Any, tmp_path_factory: pytest.TempPathFactory) -> Engine:
                 [Sample("1", ("?",), "A", OPTIONS), Sample("2", ("?",), "A", OPTIONS, True)]
             )
         return Engine(model, looks=False, writes=True)
+    if name == "own":
+        return Engine(load_model("own_models:Own"), looks=True, writes=True)
     if name == "clip":
         build_clip(folder)
         return Engine(load_model(f"clip:{folder}"), looks=True, writes=False)

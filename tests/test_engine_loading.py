@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import shutil
@@ -15,7 +16,7 @@ import pytest
 from engine_questions import Reference, answers, ask, draw_pictures
 
 from spare.demo.checkpoint import build_checkpoint
-from spare.errors import ModelError
+from spare.errors import ModelError, SpareError
 from spare.harness.models import load_model
 from spare.harness.models.types import Model, Request
 from spare.images import Picture
@@ -161,7 +162,10 @@ def test_a_checkpoint_that_cannot_be_used_gets_a_sentence(
         ("./nowhere", "There is no folder"),
         ("owner/absent", "There is no folder owner/absent"),
         ("owner/absent..", "There is no folder owner/absent"),
-        ("warp:drive", "There is no engine 'warp'; there are transformers, random, majority"),
+        (
+            "warp:drive",
+            "There is no engine 'warp', and no module .* transformers, random",
+        ),
         (__file__, "is a file"),
     ],
 )
@@ -179,12 +183,22 @@ def test_a_model_that_is_not_there(spec: str, words: str) -> None:
         ({"adapter": "nowhere"}, "nowhere is no adapter"),
         ({"max_pixels": 0}, "leaves nothing to see"),
         ({"batch_tokens": 0}, "holds no question"),
+        ({"replicas": -1}, "fewer than no replicas"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
 def test_options_that_cannot_be_met(built: Path, options: dict[str, Any], words: str) -> None:
     with pytest.raises(ModelError, match=words):
         load_model(str(built), **options)
+
+
+def test_without_a_cluster_there_is_a_sentence(
+    built: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(SpareError, match=r'needs Ray, .* `pip install "spare-eval\[ray\]"`'):
+        load_model(str(built), replicas=2)
 
 
 def test_without_torch_there_is_a_sentence(built: Path, tmp_path: Path) -> None:

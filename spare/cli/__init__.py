@@ -38,6 +38,7 @@ VERBS = {
     "finetune": "train a checkpoint on a data set",
     "cycle": "evaluate, train, evaluate again and compare, in one go",
     "merge": "put an adapter into its base's weights, and check that it is the same model",
+    "doctor": "what is installed, which engines work here, and what is known to clash",
     "demo": "the whole thing offline, on rendered scenes and a tiny model",
 }
 

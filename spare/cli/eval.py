@@ -22,7 +22,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="path or hub id of a checkpoint; vllm:NAME to run it by vLLM; openai:NAME for a "
         "server's model (--base-url); clip:NAME for a dual encoder; lm-eval:TYPE,NAME=VALUE,... "
         "for a model of lm-eval's; vlmevalkit:NAME,SETTING=VALUE,... for one of VLMEvalKit's; "
-        "shuffled:MODEL to show any of them the pictures of other questions; or random, majority",
+        "shuffled:MODEL to show any of them the pictures of other questions; my_models:Class for "
+        "your own; or random, majority",
     )
     add(
         "--tasks",
@@ -65,6 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="tokens per batch, picture tokens included; by default what fits the device's memory",
     )
     add_server_arguments(engine)
+    add_cluster_arguments(engine, "the model runs")
     add("--tensor-parallel", type=int, default=1, metavar="N", help="spread vllm:NAME over N GPUs")
     add("--seed", type=int, default=0, metavar="N", help="seed of the random baseline (0)")
     add(
@@ -89,6 +91,28 @@ def add_server_arguments(group: argparse._ArgumentGroup | argparse.ArgumentParse
         metavar="N",
         help="most questions that it is asked at a time (%(default)s)",
     )
+
+
+def add_cluster_arguments(
+    group: argparse._ArgumentGroup | argparse.ArgumentParser, what: str
+) -> None:
+    """The options of every verb that can use a cluster; `what` runs there, in a help text."""
+    group.add_argument(
+        "--engine",
+        choices=("local", "ray"),
+        default="local",
+        help=f"ray: {what} in actors on a Ray cluster that sees the same folders (%(default)s)",
+    )
+    group.add_argument(
+        "--replicas", type=int, default=2, metavar="N", help="actors on the cluster (%(default)s)"
+    )
+
+
+def replicas(arguments: argparse.Namespace) -> int:
+    """How many actors were asked for; 0 without a cluster."""
+    if arguments.replicas < 1:
+        raise SpareError("--replicas must be at least 1.")
+    return int(arguments.replicas) if arguments.engine == "ray" else 0
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -118,6 +142,7 @@ def run(arguments: argparse.Namespace) -> int:
             base_url=arguments.base_url,
             concurrency=arguments.concurrency,
             tensor_parallel=arguments.tensor_parallel,
+            replicas=replicas(arguments),
         )
     print_scores(finished)
     return 1 if finished.errors else 0

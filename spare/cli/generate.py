@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from spare.cli.eval import add_server_arguments
+from spare.cli.eval import add_cluster_arguments, add_server_arguments, replicas
 from spare.cli.progress import Bar, Look, shown
 from spare.errors import SpareError, counted
 
@@ -110,13 +110,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     engine = parser.add_argument_group("engine")
     add = engine.add_argument
-    add(
-        "--engine",
-        choices=("local", "ray"),
-        default="local",
-        help="ray: stages run in actors on a Ray cluster that sees the same folders (%(default)s)",
-    )
-    add("--replicas", type=int, default=2, metavar="N", help="actors on the cluster (%(default)s)")
+    add_cluster_arguments(engine, "stages run")
     add(
         "--max-new-tokens",
         type=int,
@@ -136,8 +130,6 @@ def run(arguments: argparse.Namespace) -> int:
     from spare.generation.tables import grids
     from spare.leaderboards.grids import show
 
-    if arguments.replicas < 1:
-        raise SpareError("--replicas must be at least 1.")
     # What is not given is left out, so that --rethreshold keeps it as it was.
     options: dict[str, Any] = {
         name: value for name in OPTIONS if (value := getattr(arguments, name)) is not None
@@ -150,7 +142,7 @@ def run(arguments: argparse.Namespace) -> int:
             out=arguments.out,
             stages=[name.strip() for name in arguments.stages.split(",") if name.strip()],
             rethreshold=arguments.rethreshold,
-            replicas=arguments.replicas if arguments.engine == "ray" else 0,
+            replicas=replicas(arguments),
             on_event=on_event,
             engine={
                 "dtype": arguments.dtype,

@@ -7,7 +7,6 @@ with it the shard that it was at, less the replies that are on disk; another one
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
@@ -19,8 +18,7 @@ from spare.generation.captions import Part
 from spare.generation.models import Models
 from spare.generation.pipeline import Workshop
 from spare.generation.stages import Inputs, Options, asks
-
-MISSING = 'The engine ray needs Ray Data, which is not installed: run `pip install "ray[data]"`.'
+from spare.ray_cluster import connect
 
 
 class Worker:
@@ -67,13 +65,10 @@ def run_on_ray(
     Raises:
         SpareError: Ray is not installed, or a stage raised one on an actor.
     """
-    if importlib.util.find_spec("ray") is None:
-        raise SpareError(MISSING)
+    connect()
     import ray
     import ray.data
 
-    if not ray.is_initialized():
-        ray.init(log_to_driver=False, include_dashboard=False)
     rows = [
         {
             "name": part.name,

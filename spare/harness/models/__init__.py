@@ -2,7 +2,7 @@
 is asked for.
 
 To add one: write `spare/harness/models/<engine>.py` with a function (name, options) -> Model, and
-add its line to `ENGINES`.
+add its line to `ENGINES`. Other packages, and a file that lies here, have theirs named by `own`.
 """
 
 from __future__ import annotations
@@ -28,6 +28,9 @@ ENGINES: Mapping[str, str] = {
 }
 """Engine -> "module:function". The function gets what follows `engine:` in the model's name."""
 
+OWN = "spare.harness.models.own:load"
+"""What is given names of no engine of ours: a user's `module:Class`, or another package's."""
+
 
 @dataclass(frozen=True, slots=True)
 class Options:
@@ -52,6 +55,7 @@ class Options:
             OPENAI_BASE_URL.
         concurrency: most requests that it has in flight.
         tensor_parallel: accelerators that the engine vllm spreads a model over.
+        replicas: actors on a Ray cluster that answer side by side; 0 answers here.
     """
 
     adapter: str = ""
@@ -67,6 +71,7 @@ class Options:
     base_url: str = ""
     concurrency: int = 16
     tensor_parallel: int = 1
+    replicas: int = 0
 
 
 def load_model(
@@ -85,12 +90,14 @@ def load_model(
     base_url: str = "",
     concurrency: int = 16,
     tensor_parallel: int = 1,
+    replicas: int = 0,
 ) -> Model:
     """A model that answers requests. The keyword arguments are the fields of `Options`.
 
     Args:
         spec: path or hub id of a checkpoint, which the `transformers` engine loads; or `random` or
-            `majority`; or `engine:rest` for any engine of `ENGINES`.
+            `majority`; or `engine:rest` for any engine of `ENGINES`; or `module:Class` or
+            `NAME:rest` for a model of your own or of another package (see `own`).
 
     Raises:
         ModelError: there is no such engine or checkpoint, or it cannot answer questions about
@@ -103,41 +110,46 @@ def load_model(
     if concurrency < 1:
         raise ModelError("With --concurrency below 1 nothing is ever asked; give more.")
     engine, name = _split(spec)
-    if tensor_parallel != 1 and engine not in ("vllm", "shuffled"):
+    if tensor_parallel != 1 and engine not in ("vllm", "shuffled", ""):
         raise ModelError(
             f"The engine {engine} does not spread a model by --tensor-parallel; name it "
             f"vllm:{name}, or leave the option out."
         )
-    module, function = ENGINES[engine].split(":")
-    load = getattr(importlib.import_module(module), function)
-    model: Model = load(
-        name,
-        Options(
-            adapter=adapter,
-            dtype=dtype,
-            device=device,
-            max_pixels=max_pixels,
-            attention=attention,
-            batch_tokens=batch_tokens,
-            seed=seed,
-            trust_remote_code=trust_remote_code,
-            share=share,
-            language=language,
-            base_url=base_url,
-            concurrency=concurrency,
-            tensor_parallel=tensor_parallel,
-        ),
+    if replicas < 0:
+        raise ModelError("There cannot be fewer than no replicas; --replicas 2 makes two.")
+    options = Options(
+        adapter=adapter,
+        dtype=dtype,
+        device=device,
+        max_pixels=max_pixels,
+        attention=attention,
+        batch_tokens=batch_tokens,
+        seed=seed,
+        trust_remote_code=trust_remote_code,
+        share=share,
+        language=language,
+        base_url=base_url,
+        concurrency=concurrency,
+        tensor_parallel=tensor_parallel,
+        replicas=replicas,
     )
+    if replicas and engine != "shuffled":  # which deals pictures out here, to the model inside
+        from spare.harness.models.cluster import load_on_ray
+
+        return load_on_ray(spec, options)
+    module, function = ENGINES.get(engine, OWN).split(":")
+    load = getattr(importlib.import_module(module), function)
+    model: Model = load(name, options)
     return model
 
 
 def _split(spec: str) -> tuple[str, str]:
-    """The engine that `spec` names, and what it is to load."""
+    """The engine that `spec` names, "" if it is none of ours, and what it is to load."""
     engine, colon, rest = spec.partition(":")
     if engine in ENGINES and (colon or engine in ("random", "majority")):
         return engine, rest
     if colon and not Path(spec).exists():  # hub ids have no colon; a folder may have one
-        raise ModelError(f"There is no engine {engine!r}; there are {', '.join(ENGINES)}.")
+        return "", spec
     if not spec:
         raise ModelError("No model was named; give a checkpoint's path or hub id.")
     return "transformers", spec

@@ -1,0 +1,390 @@
+"""Models of a user's own: `module:Class`, and what packages bring under the entry point
+`spare.models`.
+
+    spare eval --model my_models:MyModel ...          a class in my_models.py, here or installed
+    spare eval --model my_models:MyModel:weights/ ... and what it is to load
+    spare eval --model NAME:weights/ ...              the entry point NAME of an installed package
+
+Either is called with what follows its name and the `Options` of the call, and is to be a `Model`.
+It is code that nobody here has seen, so what it gives is looked at before it is believed, and what
+it raises costs the question that it was at: that one becomes an error, and the others are asked.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import hashlib
+import importlib
+import importlib.metadata
+import inspect
+import math
+import os
+import sys
+import threading
+import traceback
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from spare.errors import ModelError, PictureError, SpareError, counted
+from spare.harness.models import ENGINES, Options
+from spare.harness.models.types import Model, Request, Response
+from spare.images import Picture
+from spare.tasks.types import Likelihood, Reply
+
+GROUP = "spare.models"
+
+IN_A_ROW = 64
+"""So many questions that fail one after another, with no reply in between, end the run."""
+
+FRAMES = 3
+"""Last lines of a traceback that are shown."""
+
+CALL = "It is called with two things: what follows its name, and the options of the call."
+
+
+def load(spec: str, options: Options) -> Own:
+    """The model behind `module:Class`, `module:Class:ARG` or `NAME:ARG`.
+
+    Raises:
+        ModelError: there is none, it cannot be imported or made, or it lacks something that a
+            model has.
+    """
+    name, _, rest = spec.partition(":")
+    entries = entry_points()
+    if name in entries:
+        kind, argument = _load_entry(entries[name]), rest
+    else:
+        kind, name, argument = _import(name, rest, entries)
+    if not callable(kind):
+        raise ModelError(f"{name} is {kind!r}, which cannot be called. {CALL}")
+    try:
+        model = kind(argument, options)
+    except SpareError:
+        raise
+    except Exception as error:
+        raise ModelError(f"{name} cannot be made: {told(error)}\n{CALL}") from error
+    _check(model, name)
+    return Own(model, name, {"model": argument, "code": _code(kind)})
+
+
+def entry_points() -> dict[str, importlib.metadata.EntryPoint]:
+    """The models that installed packages bring, by name.
+
+    Raises:
+        ModelError: two of them have one name.
+    """
+    found: dict[str, importlib.metadata.EntryPoint] = {}
+    for entry in importlib.metadata.entry_points(group=GROUP):
+        # A package that is on the path twice (an editable install) is still one.
+        if found.setdefault(entry.name, entry).value != entry.value:
+            raise ModelError(
+                f"Two packages bring a model called {entry.name} ({found[entry.name].value} and "
+                f"{entry.value}); uninstall one of them."
+            )
+    return {name: entry for name, entry in found.items() if name not in ENGINES}
+
+
+def _load_entry(entry: importlib.metadata.EntryPoint) -> Any:
+    try:
+        return entry.load()
+    except Exception as error:
+        raise ModelError(
+            f"The entry point {entry.value!r} of a package that brings the model {entry.name} "
+            f"cannot be loaded: {told(error)}"
+        ) from error
+
+
+def _import(
+    module: str, rest: str, entries: Mapping[str, importlib.metadata.EntryPoint]
+) -> tuple[Any, str, str]:
+    """The class, its name and the argument behind `module:Class[:ARG]`."""
+    attribute, _, argument = rest.partition(":")
+    engines = ", ".join([*ENGINES, *sorted(entries)])
+    if not all(word.isidentifier() for word in [*module.split("."), attribute]):
+        raise ModelError(
+            f"There is no engine {module!r}; there are {engines}; and module:Class is a class of "
+            "your own."
+        )
+    # Behind all that is installed: a file that happens to lie here must not stand in for it.
+    if not {"", os.getcwd()} & set(sys.path):
+        sys.path.append(os.getcwd())
+    try:
+        found = importlib.import_module(module)
+    except Exception as error:
+        if isinstance(error, ModuleNotFoundError) and f"{module}.".startswith(f"{error.name}."):
+            raise ModelError(
+                f"There is no engine {module!r}, and no module of that name, here or installed; "
+                f"there are the engines {engines}."
+            ) from None
+        raise ModelError(f"The module {module} cannot be imported: {told(error)}") from error
+    if not hasattr(found, attribute):
+        near = difflib.get_close_matches(attribute, dir(found), n=1)
+        hint = f" Did you mean {near[0]}?" if near else ""
+        raise ModelError(f"{_file(found)} has no {attribute}.{hint}")
+    return getattr(found, attribute), f"{module}:{attribute}", argument
+
+
+def _file(module: Any) -> str:
+    return str(getattr(module, "__file__", None) or f"The module {module.__name__}")
+
+
+def _code(kind: Any) -> str:
+    """The digest of the file that a class is in. A fact and no identity: who has mended it wants to
+    go on with the run."""
+    with contextlib.suppress(OSError, TypeError):
+        source = inspect.getsourcefile(kind)
+        return hashlib.sha256(Path(source or "").read_bytes()).hexdigest()
+    return ""
+
+
+def _check(model: Any, name: str) -> None:
+    """Raises ModelError if it lacks something that a model has."""
+    if not callable(getattr(model, "answer", None)):
+        raise ModelError(
+            f"{name} has no method answer(requests), which gives a Response for every Request."
+        )
+    for attribute, about in (
+        ("identity", "all that could change a reply, such as a digest or the name of its weights"),
+        ("facts", "what else is worth knowing; it may be empty"),
+    ):
+        said = getattr(model, attribute, None)
+        if not isinstance(said, Mapping) or not all(
+            isinstance(one, str) for pair in said.items() for one in pair
+        ):
+            raise ModelError(
+                f"{name} needs an attribute {attribute}, names and texts ({about}); it has "
+                f"{_short(said)}."
+            )
+    if not model.identity:
+        raise ModelError(
+            f"The identity of {name} is empty, and replies of other weights would pass for its "
+            'own; give it something, such as {"weights": "v1"}.'
+        )
+
+
+class Own:
+    """A user's model, watched. See `Model` for what the attributes mean.
+
+    Args:
+        model: what the user's class made.
+        name: how it was asked for, without its argument.
+        facts: what is known of it beyond what it says.
+    """
+
+    identity: Mapping[str, str]
+    facts: Mapping[str, str]
+
+    def __init__(self, model: Model, name: str, facts: Mapping[str, str]) -> None:
+        self.identity = {"engine": name, **model.identity}
+        self.facts = {**facts, **model.facts}
+        self.writes = getattr(model, "writes", True)
+        self.lineage = getattr(model, "lineage", {})
+        for optional in ("study", "objection"):
+            if hasattr(model, optional):
+                setattr(self, optional, getattr(model, optional))
+        self._model, self._name = model, name
+        self._failed = 0  # questions in a row that it raised at
+
+    def answer(self, requests: Iterable[Request]) -> Iterator[Response]:
+        """One response per request. A question at which the model raises gets an error; where
+        several were under way, they are asked again one by one to see which it was.
+
+        Raises:
+            ModelError: the model gave something that is no answer, or none at all, or it raised at
+                too many questions in a row.
+        """
+        rest = iter(requests)
+        while not (yield from self._round(rest)):
+            pass
+
+    def _round(self, requests: Iterator[Request]) -> Generator[Response, None, bool]:
+        """Responses until the requests run out, or until the model raises: then False."""
+        asked = _Asked(requests)
+        fault: Exception | None = None
+        given: Any = None
+        try:
+            given = iter(self._model.answer(asked))
+            for found in given:
+                yield self._checked(found, asked)
+        except Exception as error:  # noqa: BLE001 - their code may raise anything
+            fault = error
+        finally:
+            asked.close()
+            if hasattr(given, "close"):
+                given.close()
+        if asked.fault:
+            raise asked.fault  # it came through their code, but it is not theirs
+        waiting = list(asked.waiting.values())
+        if fault is None:
+            if waiting or not asked.ended:
+                raise ModelError(self._left(waiting))
+            return True
+        if isinstance(fault, SpareError) and not isinstance(fault, PictureError):
+            raise fault
+        if not waiting:
+            raise ModelError(f"{self._name} fails: {told(fault)}") from fault
+        if len(waiting) == 1:
+            yield Response(waiting[0].key, self._noted(waiting[0], fault))
+        else:
+            for request in waiting:
+                yield from self._round(iter([request]))
+        return False
+
+    def _left(self, waiting: list[Request]) -> str:
+        if waiting:
+            return (
+                f"{self._name} gave no reply to {counted(len(waiting), 'question')}, such as "
+                f"{_about(waiting[0])}; its method answer is to give one Response for each."
+            )
+        return f"{self._name} ended before it had read all questions."
+
+    def _noted(self, request: Request, fault: Exception) -> Reply:
+        """The error that a question gets. Raises ModelError if there were too many in a row."""
+        if isinstance(fault, PictureError):
+            return Reply(error=str(fault))
+        self._failed += 1
+        if self._failed >= IN_A_ROW:
+            raise ModelError(
+                f"{self._name} has failed at {self._failed} questions in a row, at last at "
+                f"{_about(request)}: {told(fault)}\nEvery reply so far is kept; mend it, and run "
+                "the same command."
+            ) from fault
+        return Reply(error=f"The model failed at the question: {_told_in_a_line(fault)}")
+
+    def _checked(self, found: Any, asked: _Asked) -> Response:
+        """A response, if it is one. Raises ModelError otherwise."""
+        if not (isinstance(found, tuple) and len(found) == 2 and isinstance(found[1], Reply)):
+            raise ModelError(
+                f"{self._name} gave {_short(found)}, which is no Response(request.key, Reply(...))."
+            )
+        key, reply = found
+        request = asked.take(key)
+        if request is None:
+            raise ModelError(
+                f"{self._name} answered {key!r}, which it was not asked, or had answered already."
+            )
+        try:
+            reply = _plain(reply, request)
+        except (TypeError, ValueError) as error:
+            return Response(key, self._noted(request, error))
+        self._failed = 0
+        return Response(key, reply)
+
+
+class _Asked:
+    """Requests on their way to the model, which may read them in a thread of its own.
+
+    Attributes:
+        waiting: those that were read and have no reply, by key.
+        ended: there are no more.
+        fault: what reading them raised.
+    """
+
+    def __init__(self, requests: Iterator[Request]) -> None:
+        self._requests = requests
+        self._lock = threading.Lock()
+        self._closed = False
+        self.waiting: dict[str, Request] = {}
+        self.ended = False
+        self.fault: BaseException | None = None
+
+    def __iter__(self) -> Iterator[Request]:
+        return self
+
+    def __next__(self) -> Request:
+        with self._lock:
+            if self._closed:
+                raise StopIteration
+            try:
+                request = next(self._requests)
+            except StopIteration:
+                self.ended = self._closed = True
+                raise
+            except BaseException as error:
+                self.fault = error
+                self._closed = True
+                raise
+            self.waiting[request.key] = request
+            return request
+
+    def take(self, key: object) -> Request | None:
+        """The request that is answered now; None if nobody asked."""
+        with self._lock:
+            return self.waiting.pop(key, None) if isinstance(key, str) else None
+
+    def close(self) -> None:
+        """Give out no more. A thread that is at it has then finished."""
+        with self._lock:
+            self._closed = True
+
+
+def _plain(reply: Reply, request: Request) -> Reply:
+    """A reply whose numbers are Python's own. Raises TypeError or ValueError if it does not fit the
+    question."""
+    if not isinstance(reply.text, str) or not isinstance(reply.error, str):
+        raise TypeError(f"the reply is no text but {_short(reply.error or reply.text)}")
+    tokens = int(reply.input_tokens), int(reply.output_tokens)
+    if reply.error:
+        return Reply(error=reply.error)
+    if not request.rank:
+        finish: Literal["stop", "length", ""] = "length" if reply.finish == "length" else "stop"
+        return Reply(reply.text, None, "", finish, *tokens)
+    if reply.likelihoods is None or set(reply.likelihoods) != set(request.options):
+        raise ValueError(
+            "the options were to be ranked, and the reply has no likelihood of each of them "
+            "(Reply(likelihoods={label: Likelihood(...)}))"
+        )
+    likelihoods = {
+        label: Likelihood(float(one.total), int(one.tokens), int(one.characters))
+        for label, one in ((label, reply.likelihoods[label]) for label in request.options)
+    }
+    if not all(math.isfinite(one.total) for one in likelihoods.values()):
+        raise ValueError("a likelihood is no finite number")
+    return Reply("", likelihoods, "", "", *tokens)
+
+
+def told(error: BaseException) -> str:
+    """What was raised, and the last lines of its traceback that are not ours."""
+    lines = [
+        f"  {Path(frame.filename).name}, line {frame.lineno}, in {frame.name}: {frame.line}"
+        for frame in _frames(error)
+    ]
+    return "\n".join([f"{_raised(error)}.", *lines])
+
+
+def _told_in_a_line(error: BaseException) -> str:
+    places = [
+        f"{Path(frame.filename).name} line {frame.lineno} in {frame.name}"
+        for frame in _frames(error)
+    ]
+    where = f" ({', '.join(places)})" if places else ""
+    return f"{_raised(error)}{where}."
+
+
+def _raised(error: BaseException) -> str:
+    text = " ".join(str(error).split()).rstrip(".")
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _frames(error: BaseException) -> list[traceback.FrameSummary]:
+    found = traceback.extract_tb(error.__traceback__)
+    theirs = [frame for frame in found if not _is_ours(frame.filename)]
+    return theirs[-FRAMES:]
+
+
+def _is_ours(file: str) -> bool:
+    return file == __file__ or "importlib" in file
+
+
+def _about(request: Request) -> str:
+    """How a question is called in a sentence."""
+    words = " ".join(part for part in request.parts if isinstance(part, str))
+    seen = [part.name for part in request.parts if isinstance(part, Picture)]
+    return f"{_short(words)}{' about ' if seen else ''}{', '.join(seen)}"
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."

@@ -1,0 +1,74 @@
+"""Connecting to a Ray cluster: the one that is named, the one that runs here, or one of our own."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import signal
+import socket
+import threading
+from pathlib import Path
+
+from spare.errors import SpareError
+
+MISSING = 'The engine ray needs Ray, which is not installed: run `pip install "spare-eval[ray]"`.'
+
+REMEDY = (
+    "Start one with `ray start --head` and name it in RAY_ADDRESS, or unset that to use this "
+    "machine alone."
+)
+
+LEFT = Path("/tmp/ray/ray_current_cluster")  # noqa: S108 - where Ray puts it
+"""Where `ray start` leaves the address of this machine's cluster."""
+
+LONGEST = 300
+"""Characters that are kept of what Ray says."""
+
+
+def connect() -> None:
+    """Connect Ray to the cluster of RAY_ADDRESS, or to the one that runs on this machine; or to one
+    that is started for it.
+
+    Raises:
+        SpareError: it is not installed, or no cluster answers.
+    """
+    if importlib.util.find_spec("ray") is None:
+        raise SpareError(MISSING)
+    import ray
+
+    if not ray.is_initialized():
+        named = os.environ.get("RAY_ADDRESS", "")
+        if named and (fault := _unheard(named)):
+            raise SpareError(f"No Ray cluster is at {named} ({fault}). {REMEDY}")
+        # One that has crashed leaves its address behind, where Ray would knock for minutes.
+        address = None if named or not _unheard(_left()) else "local"
+        handler = signal.getsignal(signal.SIGTERM)
+        try:
+            ray.init(address, log_to_driver=False, include_dashboard=False)
+        except (ConnectionError, RuntimeError, ray.exceptions.RayError) as error:
+            raise SpareError(
+                f"No Ray cluster takes us ({' '.join(str(error).split())[:LONGEST]}). {REMEDY}"
+            ) from error
+        # It takes the signal for itself, and would end the process without a word of ours.
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, handler)
+
+
+def _left() -> str:
+    """The address of the cluster that was last started on this machine; "" if there is none."""
+    try:
+        return LEFT.read_text().strip()
+    except OSError:
+        return ""
+
+
+def _unheard(address: str) -> str:
+    """Why nobody is heard at HOST:PORT; "" if somebody is, or if it is another kind of address."""
+    host, _, port = address.rpartition(":")
+    if not (host and port.isdigit()) or "/" in host:
+        return ""
+    try:
+        socket.create_connection((host, int(port)), timeout=10.0).close()
+    except (OSError, OverflowError) as error:
+        return str(error)
+    return ""

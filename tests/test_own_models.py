@@ -1,0 +1,220 @@
+"""A user's own model: named by module or by entry point, looked at before it is believed, and no
+worse for the others when it fails at a question.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from engine_questions import OPTIONS, answers
+
+from spare.cli import main
+from spare.demo.world import write_world
+from spare.errors import ModelError
+from spare.harness.models import load_model, own
+from spare.harness.models.types import Request
+from spare.harness.run import read_log
+
+DOCS = Path(__file__).parent.parent / "docs" / "models.md"
+
+
+def ask(*words: str, rank: bool = False) -> list[Request]:
+    return [
+        Request(f"q{number}", (word,), OPTIONS, rank, max_new_tokens=8)
+        for number, word in enumerate(words)
+    ]
+
+
+def test_the_example_of_the_docs_answers_a_benchmark(tmp_path: Path) -> None:
+    """From a file that lies where the real command is called."""
+    (code,) = re.findall(r"```python\n(.*?)```", DOCS.read_text("utf-8"), re.DOTALL)
+    (tmp_path / "my_models.py").write_text(code, "utf-8")
+    write_world(tmp_path / "data", sets=1)
+    script = Path(sys.executable).with_name("spare")
+    command = [sys.executable, "-P", str(script)] if script.exists() else []
+    command = command or [sys.executable, "-P", "-c", "import spare.cli as c; c.main()"]
+    common = ["--tasks", "whatsup_a,vsr_zeroshot", "--prompt", "whatsup_a=captions"]
+    common += ["--data", "data", "--out", "run", "--model", "my_models:Glow:w"]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
+    done = subprocess.run(
+        [*command, "eval", *common],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    lines = [line for _, line in read_log(tmp_path / "run" / "replies.jsonl")]
+    assert {line.get("text") for line in lines} <= {"True", "False", None}
+    assert any("likelihoods" in line for line in lines)
+
+
+def test_it_gets_its_argument_and_the_options_of_the_call() -> None:
+    model = load_model("own_models:Own:some/weights:v2", device="cuda:3")
+    assert model.identity == {"engine": "own_models:Own", "weights": "some/weights:v2"}
+    assert model.facts["device"] == "cuda:3"
+    assert len(model.facts["code"]) == 64
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        ("own_models:Owm", r"own_models.py has no Owm. Did you mean Own\?"),
+        ("own_models:NOTHING", "cannot be called. It is called with two things"),
+        ("own_models:NoIdentity", "NoIdentity needs an attribute identity, names and texts"),
+        ("own_models:EmptyIdentity", "The identity of own_models:EmptyIdentity is empty"),
+        ("own_models:NoAnswer", r"has no method answer\(requests\)"),
+        ("own_models:NoArguments", r"(?s)cannot be made: TypeError: .*called with two things"),
+        ("own_models:NotToday", "(?s)OSError: the weights.*own_models.py, line .* in __init__"),
+        ("own_modles:Own", "There is no engine 'own_modles', and no module of that name"),
+        ("own models:Own", "There is no engine 'own models'; there are transformers"),
+        ("own_models:", "There is no engine 'own_models'; there are transformers"),
+    ],
+)
+def test_what_is_missing_is_said_when_it_is_opened(spec: str, words: str) -> None:
+    with pytest.raises(ModelError, match=words):
+        load_model(spec)
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        ("import nothing_like_it", "cannot be imported: ModuleNotFoundError: No module named"),
+        ("def answer(:", r"cannot be imported: SyntaxError: invalid syntax \(broken.py, line 1\)"),
+        ("1 / 0", "(?s)ZeroDivisionError: division by zero.*broken.py, line 1"),
+    ],
+)
+def test_a_module_that_does_not_import(
+    code: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "broken.py").write_text(code)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    importlib.invalidate_caches()
+    with pytest.raises(ModelError, match=words):
+        load_model("broken:Model")
+
+
+def test_a_failure_costs_its_own_question() -> None:
+    """Also where six were under way."""
+    words = [f"word {number}" for number in range(40)]
+    words[7] = words[8] = words[39] = "some poison"
+    asked = ask(*words)
+    found = answers(load_model("own_models:Fragile"), asked)
+    whole = answers(load_model("own_models:Own"), asked)
+    for request in asked:
+        reply = found[request.key]
+        if "poison" in str(request.parts):
+            assert reply.error.startswith("The model failed at the question: ZeroDivisionError")
+            assert re.search(r"own_models.py line \d+ in look", reply.error)
+        else:
+            assert reply.text == whole[request.key].text
+
+
+def test_one_that_always_fails_ends_the_run_with_its_traceback() -> None:
+    asked = ask(*(f"word {number}" for number in range(100)))
+    given = []
+
+    def run() -> None:
+        given.extend(load_model("own_models:Hopeless").answer(iter(asked)))
+
+    words = (
+        r"(?s)64 questions in a row, at last at 'word 63': KeyError: 'head.weight'\.\n"
+        r"  own_models.py, line \d+, in answer: .*in reply: raise KeyError"
+    )
+    with pytest.raises(ModelError, match=words):
+        run()
+    assert len(given) == 63
+    with pytest.raises(ModelError, match=r"^The licence has run out\.$"):
+        list(load_model("own_models:Deliberate").answer(iter(asked)))
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("text", r"gave 'A', which is no Response"),
+        ("stranger", "answered 'nobody', which it was not asked"),
+        ("twice", "answered 'q0', which it was not asked, or had answered already"),
+        ("early", "ended before it had read all questions"),
+        ("silent", "gave no reply to 3 questions, such as 'a'"),
+        ("at once", r"(?s)own_models:Garbled fails: RuntimeError: not today\..*in answer"),
+    ],
+)
+def test_what_is_no_answer_ends_the_run(kind: str, words: str) -> None:
+    model = load_model(f"own_models:Garbled:{kind}")
+    with pytest.raises(ModelError, match=words):
+        list(model.answer(iter(ask("a", "b", "c"))))
+
+
+def test_words_are_no_ranking() -> None:
+    model = load_model("own_models:Wordy")
+    (reply,) = answers(model, ask("?", rank=True)).values()
+    assert "the options were to be ranked" in reply.error
+
+
+def test_what_reading_the_questions_raises_is_not_the_models_fault() -> None:
+    def questions() -> Any:
+        yield from ask("a")
+        raise LookupError("the disk is gone")
+
+    model = load_model("own_models:Own")
+    with pytest.raises(LookupError, match="the disk is gone"):
+        list(model.answer(questions()))
+
+
+def test_a_run_that_failed_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The failed samples are named; and once the class is mended, they alone are asked."""
+    import own_models
+
+    write_world(tmp_path / "data", sets=2)
+    common = ["--data", str(tmp_path / "data"), "--out", str(tmp_path / "run")]
+    command = ["eval", "--model", "own_models:Fragile", "--tasks", "whatsup_a", *common]
+    monkeypatch.setattr(own_models.Fragile, "WORD", "bed")
+    assert main(command) == 1
+    shown = capsys.readouterr().out
+    assert "ZeroDivisionError" in " ".join(shown.split())
+    first = [line["id"] for _, line in read_log(tmp_path / "run" / "replies.jsonl")]
+    monkeypatch.setattr(own_models.Fragile, "WORD", "poison")
+    assert main(command) == 0
+    lines = [line for _, line in read_log(tmp_path / "run" / "replies.jsonl")]
+    failed = {line["id"] for line in lines if "error" in line}
+    assert failed
+    assert {line["id"] for line in lines[len(first) :]} == failed
+
+
+def test_entry_points_are_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def install(package: str, name: str, value: str) -> None:
+        metadata = tmp_path / f"{package}-1.0.dist-info"
+        metadata.mkdir()
+        (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1\n")
+        (metadata / "entry_points.txt").write_text(f"[spare.models]\n{name} = {value}\n")
+        importlib.invalidate_caches()
+
+    monkeypatch.syspath_prepend(str(tmp_path))
+    install("mine", "hashing", "own_models:Own")
+    install("ours", "random", "own_models:Own")
+    install("bad", "bad", "own_models:Nobody")
+    assert load_model("hashing:v3").identity == {"engine": "hashing", "weights": "v3"}
+    assert load_model("hashing:").identity == {"engine": "hashing", "weights": "v1"}
+    assert load_model("random").identity["engine"] == "random"
+    with pytest.raises(ModelError, match=r"'own_models:Nobody' .* be loaded: AttributeError"):
+        load_model("bad:x")
+    with pytest.raises(ModelError, match=r"There is no engine 'warp'.* shuffled, bad, hashing"):
+        load_model("warp:drive")
+    install("theirs", "hashing", "own_models:Wordy")
+    with pytest.raises(ModelError, match="Two packages bring a model called hashing"):
+        own.entry_points()
+
+
+def test_it_can_be_shown_the_pictures_of_others() -> None:
+    model = load_model("shuffled:own_models:Own:v9")
+    assert model.identity["engine"] == "own_models:Own"
