@@ -139,6 +139,23 @@ def test_its_models_answer_our_tasks_as_they_do_here(guest: Guest, tmp_path: Pat
     assert theirs.manifest["model"]["engine"] == "vlmevalkit"
 
 
+def test_keys_stay_out_of_what_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOME_API_KEY", "sk-of-the-environment")
+    model = load_model(MOODY)
+    words = [f"{verb} sk-of-the-environment" for verb in ("say", "fail", "die")]
+    found = answers(model, [Request(one, (one,)) for one in words[:2]])
+    assert "say" in found[words[0]].text
+    assert "fail" in found[words[1]].error
+    with pytest.raises(ModelError, match="about to die") as fault:
+        answers(model, [Request("a", (words[2],))])
+    kept = str(
+        [*found.values(), model.identity, model.facts, str(fault.value).partition("At last")[2]]
+    )
+    assert "sk-of" not in kept
+    with pytest.raises(ModelError, match="so api_key has no place there"):
+        load_model(f"{MOODY},api_key=sk-of-a-command")
+
+
 def test_a_model_that_draws_says_the_same_in_any_order(moody: VlmEvalKit) -> None:
     asked = [Request("a", ("draw",)), Request("b", ("fail",)), Request("c", ("draw again",))]
     found, turned = answers(moody, asked), answers(moody, asked[::-1])
@@ -203,27 +220,28 @@ def test_words_are_not_opened(guest: Guest, words: str) -> None:
 
 
 @needs_vlmevalkit
-def test_a_wrapper_of_its_zoo_asks_a_server(pictures: list[Picture]) -> None:
+def test_a_wrapper_of_its_zoo_asks_a_server(
+    pictures: list[Picture], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Most others want a GPU. A reply that it makes up for none is no reply."""
 
     def behave(asked: Asked) -> Answer:
         return refuses(400, "not this one") if "bad" in asked.text else well(asked)
 
     with serving(behave) as server:
-        settings = (
-            f"model={NAME},api_base={server.url}/chat/completions,key=sk-secret,retry=1,wait=0"
-        )
+        settings = f"model={NAME},api_base={server.url}/chat/completions,retry=1,wait=0"
+        monkeypatch.setenv("OPENAI_API_KEY", "sk-secret-123")
         model = load_model(f"vlmevalkit:vlmeval.api:GPT4V,{settings}")
         found = answers(
             model, [Request(text, (pictures[0], text)) for text in ("Where?", "bad", "What?")]
         )
         (asked,) = [one for one in server.asked if one.text == "Where?"]
-    assert asked.key == "sk-secret"
+    assert asked.key == "sk-secret-123"
     assert [part["type"] for part in asked.body["messages"][-1]["content"]] == ["image_url", "text"]
     assert found["Where?"].text == "reply to Where?"
     assert found["What?"].text == "reply to What?"
     assert "Failed to obtain answer" in found["bad"].error
-    assert "sk-secret" not in str([model.identity, model.facts])
+    assert "sk-secret-123" not in str([model.identity, model.facts])
     assert model.identity["wrapper"] == "GPT4V"
 
 

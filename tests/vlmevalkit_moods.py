@@ -20,8 +20,13 @@ class Moody:
         text = message[-1]["value"]
         if text == "exit":
             raise SystemExit(3)
+        if text.startswith("die"):
+            print("about to", text, flush=True)
+            os.kill(os.getpid(), signal.SIGKILL)
         if text == "fail":
             raise ValueError("no\nidea")
+        if text.startswith("fail"):
+            raise ValueError(text)
         if text.startswith("draw"):
             return str(random.random())
         if text == "nothing":

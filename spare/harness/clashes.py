@@ -109,7 +109,7 @@ KNOWN: Sequence[Known] = (
             {name: "", "torch": ""},
             "Importing VLMEvalKit switches the checks of TLS certificates off for the whole "
             "process; importing its models switches gradients off, too, and seeds torch.",
-            "Keep it in a process of its own, or in an environment of its own.",
+            "Keep it in a process of its own, as the engine vlmevalkit does.",
             "read in its source and tried, August 2026 (vlmeval/__init__.py, vlmeval/vlm)",
         )
         for name in ("ms-vlmeval", "vlmeval")

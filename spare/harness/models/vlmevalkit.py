@@ -33,6 +33,7 @@ from spare import images
 from spare.errors import ModelError, PictureError
 from spare.harness.models import Options
 from spare.harness.models.digests import digest_files, digest_folder
+from spare.harness.models.listing import hidden
 from spare.harness.models.loading import read_lineage
 from spare.harness.models.types import Request, Response
 from spare.images import Picture
@@ -84,6 +85,11 @@ def settings_of(rest: str) -> dict[str, Any]:
         setting, mark, value = piece.partition("=")
         if not mark:
             raise ModelError(f"{piece!r} is no SETTING=VALUE; a comma parts them.")
+        if setting.lower().endswith(("key", "token")):
+            raise ModelError(
+                f"A command's words are kept in the run, so {setting} has no place there; put it "
+                "into the environment variable that the wrapper reads (mostly OPENAI_API_KEY)."
+            )
         try:
             settings[setting] = json.loads(value)
         except ValueError:
@@ -116,6 +122,7 @@ class VlmEvalKit:
         self._log = Path(self._folder.name) / "log"
         self._shown: dict[str, Path] = {}  # digest -> file, the one used last at the end
         self._asked = 0
+        self._secrets = _secrets()
         self._process = self._start()
         self._end = weakref.finalize(self, _stop, self._process, self._folder)
         self._send({"name": name, "settings": dict(settings), "seed": seed})
@@ -218,6 +225,8 @@ class VlmEvalKit:
         assert self._process.stdout is not None
         for line in self._process.stdout:
             found: dict[str, Any] = json.loads(line)
+            for name in {"text", "error"} & found.keys():
+                found[name] = self._hide(found[name])
             # One that was given up (Ctrl-C) may still be answered.
             if found.get("number", self._asked) == self._asked:
                 return found
@@ -233,7 +242,18 @@ class VlmEvalKit:
             log.seek(max(0, self._log.stat().st_size - 4096))
             lines = log.read().decode("utf-8", "replace").splitlines()
         said = next((line.strip() for line in reversed(lines) if line.strip()), "nothing")
-        return said[-300:].rstrip(".") + "."
+        return self._hide(said)[-300:].rstrip(".") + "."
+
+    def _hide(self, text: str) -> str:
+        """A text without the keys of servers, which wrappers print."""
+        for secret in self._secrets:
+            text = hidden(text, secret)
+        return text
+
+
+def _secrets() -> list[str]:
+    """What may be the key of a server."""
+    return [value for name, value in os.environ.items() if name.endswith(("KEY", "TOKEN"))]
 
 
 def _stop(process: subprocess.Popen[str], folder: tempfile.TemporaryDirectory[str]) -> None:
