@@ -347,7 +347,7 @@ def test_it_ends_with_us(end: signal.Signals) -> None:
         assert gone(int(number))
         assert not Path(folder.strip()).exists()
     else:
-        wait_for(lambda: gone(int(number)))
+        wait_for(lambda: gone(int(number)) and not Path(folder.strip()).exists())
 
 
 def test_an_answer_that_was_given_up_is_no_other_questions_answer(moody: VlmEvalKit) -> None:

@@ -125,7 +125,8 @@ class VlmEvalKit:
         self._secrets = _secrets()
         self._process = self._start()
         self._end = weakref.finalize(self, _stop, self._process, self._folder)
-        self._send({"name": name, "settings": dict(settings), "seed": seed})
+        hello = {"name": name, "settings": dict(settings), "seed": seed}
+        self._send({**hello, "folder": self._folder.name})
         made = self._receive("loading the model")
         if made.get("error"):
             raise ModelError(f"VLMEvalKit cannot load {name}: {made['error']}")

@@ -16,6 +16,7 @@ import inspect
 import json
 import os
 import random
+import shutil
 import sys
 import threading
 import time
@@ -37,12 +38,13 @@ MISSING = "VLMEvalKit (ms-vlmeval) is not installed; docs/neighbours.md says how
 
 
 def main() -> None:
-    """Lines in: {"name", "settings", "seed"}, then {"number", "message"}. Lines out: {"wrapper",
-    "code", "settings", "interleaves", "versions"}, then {"number", "text"}; or {"error"} in their
-    place."""
-    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    """Lines in: {"name", "settings", "seed", "folder"}, then {"number", "message"}. Lines out:
+    {"wrapper", "code", "settings", "interleaves", "versions"}, then {"number", "text"}; or
+    {"error"} in their place."""
+    parent = os.getppid()
     questions, answers = _channels()
     asked = json.loads(next(questions))
+    threading.Thread(target=_end_with, args=(parent, asked["folder"]), daemon=True).start()
     try:
         model, made = load_wrapper(asked["name"], asked["settings"])
     # This process is here so that whatever a wrapper does is an answer, too.
@@ -59,6 +61,8 @@ def main() -> None:
         except (Exception, SystemExit) as error:  # noqa: BLE001
             found["error"] = _said(error)
         _say(answers, found)
+    # Whoever asked may have been killed, and pictures lie there.
+    shutil.rmtree(asked["folder"], ignore_errors=True)
 
 
 def _channels() -> tuple[TextIO, TextIO]:
@@ -159,10 +163,12 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _end_with(parent: int) -> None:
-    """End when the process that asks is gone, even in the midst of a question."""
+def _end_with(parent: int, folder: str) -> None:
+    """End when the process that asks is gone, even in the midst of a question, and clear away the
+    folder that it had for pictures."""
     while os.getppid() == parent:
         time.sleep(1)
+    shutil.rmtree(folder, ignore_errors=True)
     os._exit(1)
 
 
