@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from spare.guests import as_guest
 from spare.harness.models.torchvision_repair import repair_torchvision
-from spare.neighbours import as_guest
 
 # Importing it here would change the process for other tests.
 NEEDS_LM_EVAL = pytest.mark.skipif(

@@ -245,7 +245,7 @@ import json, os, random, sys, warnings, logging, threading
 sys.path[:0] = {path!r}
 import numpy, torch
 from spare.harness.models.torchvision_repair import repair_torchvision
-from spare.neighbours import as_guest
+from spare.guests import as_guest
 repair_torchvision()
 
 def state():

@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Any
 
 from spare.errors import SpareError
-from spare.neighbours import as_guest, require_lm_eval
+from spare.guests import as_guest, require_lm_eval
 from spare.tasks.types import Files, Judged, Metric, Prompt, Reply, Rules, Sample, Task, Verdict
 
 PREFIX = "lm-eval:"

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spare.errors import ModelError, PictureError, SpareError
+from spare.guests import as_guest, require_lm_eval
 from spare.harness.models import Options
 from spare.harness.models.digests import PROCESSOR_FILES, digest_files, digest_settings, digest_text
 from spare.harness.models.loading import find_checkpoint, first_line, quiet, read_lineage
@@ -31,7 +32,6 @@ from spare.harness.models.torchvision_repair import repair_torchvision
 from spare.harness.models.transformers import make_greedy
 from spare.harness.models.types import Request, Response
 from spare.images import Picture, open_picture
-from spare.neighbours import as_guest, require_lm_eval
 from spare.tasks.types import Likelihood, Reply
 
 if TYPE_CHECKING:
