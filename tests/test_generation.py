@@ -304,8 +304,13 @@ def test_relations_can_be_capped_and_weighted(qa: Path, world: Path, tmp_path: P
     both = kept["left"] + kept["above"]
     assert weight["left"] == pytest.approx(0.75 / (kept["left"] / both), rel=1e-5)
     assert weight["front"] == 1
-    with pytest.raises(SpareError, match=r"--cap 0\.1 cannot be kept.* 6 relations"):
-        generate(world / "captions", out=tmp_path / "qa", rethreshold=True, cap=0.1)
+    whole = contents(tmp_path / "qa")
+    for cap, words in ((0.1, r"--cap 0\.1 cannot be kept.* 6 relations"), (0, "one of 30")):
+        with pytest.raises(SpareError, match=words):
+            generate(world / "captions", out=tmp_path / "qa", rethreshold=True, cap=cap)
+    # What was refused is not remembered, and what was decided stands.
+    assert contents(tmp_path / "qa") == whole
+    assert generate(world / "captions", out=tmp_path / "qa", rethreshold=True)["relations"] == kept
 
 
 @given(st.dictionaries(st.text(max_size=3), st.integers(0, 5000), max_size=12), st.floats(0, 1))
@@ -362,6 +367,33 @@ def test_pairs_about_something_else_may_stay(few: Path, tmp_path: Path) -> None:
         kept[share] = found["pairs"]["kept"]
     assert kept[1.0] == 48
     assert 24 < kept[0.25] < 40  # a draw
+    # What nothing but the spatial check drops, and not what is also left out for its picture.
+    left_out = {shards.read(part.path).column("image_key")[0].as_py() for part in find_parts(few)}
+    listed = tmp_path / "listed.txt"
+    listed.write_text("\n".join(left_out))
+    with serving(behave) as server:
+        engine = {"base_url": server.url}
+        options |= {"exclude": str(listed), "harmless": 1.0}
+        found = generate(few, out=tmp_path / "qa", engine=engine, **options)["pairs"]
+    assert found == {"kept": 48 - 2 * len(left_out), "excluded": 2 * len(left_out)}
+
+
+def test_half_a_surrogate_pair_is_no_text(few: Path, tmp_path: Path) -> None:
+    from chat_server import NAME, Answer, Asked, ranks, says, serving
+
+    where = {"question": "Where is it?", "answer": "in the foreground"}
+    half = {"question": "What is \ud800?", "answer": "a mug"}
+
+    def behave(asked: Asked) -> Answer:
+        if "response_format" in asked.body:
+            return says(asked, json.dumps([where, half]) + " \udfff")
+        return ranks(asked, {"Yes": -0.1, "No": -3.0})
+
+    options = {"llm": f"openai:{NAME}", "support": 0.0, "benchmarks": "none"}
+    with serving(behave) as server:
+        found = generate(few, out=tmp_path / "qa", engine={"base_url": server.url}, **options)
+    assert found["pairs"] == {"kept": 24}
+    assert found["replies"] == {"stop": 24, "objects that were no pairs": 24}
 
 
 def test_pairs_of_a_model_are_not_replaced_by_mistake(
@@ -474,6 +506,64 @@ def test_a_part_can_be_published_alone(qa: Path, tmp_path: Path) -> None:
         publish(qa, out=tmp_path / "none", only={"frame": "other_agent"})
     with pytest.raises(SpareError, match="--only knows source"):
         publish(qa, out=tmp_path / "none", only={"colour": "red"})
+    several = ["--only", "source=docci", "--only", "source=pixmo-cap"]
+    assert main(["publish", str(qa), "--out", str(tmp_path / "two"), *several]) == 0
+    data = datasets.load_dataset(
+        str(tmp_path / "two"), split="train", cache_dir=str(tmp_path / "cache")
+    )
+    assert set(data["source"]) == {"docci", "pixmo-cap"}
+
+
+def test_what_is_not_ours_is_never_replaced(qa: Path, world: Path, tmp_path: Path) -> None:
+    """A folder with data in it is not a data set of ours because of that."""
+    theirs = tmp_path / "theirs"
+    shutil.copytree(world / "data", theirs / "data")
+    (theirs / "README.md").write_text("mine")
+    for folder in (theirs, theirs / "data"):
+        with pytest.raises(SpareError, match="holds something else"):
+            publish(qa, out=folder)
+    source = tmp_path / "pixmo-cap"
+    (source / "data").mkdir(parents=True)
+    pyarrow.parquet.write_table(
+        pyarrow.table({"text": ["theirs"]}), source / "data" / "train-00000-of-00001.parquet"
+    )
+    with pytest.raises(SpareError, match="holds something else"):
+        publish(qa, out=source)
+    with pytest.raises(SpareError, match="holds the source's own files"):
+        captions("pixmo-cap", data=source, out=tmp_path)
+    (tmp_path / "docci").mkdir()
+    shutil.copyfile(
+        source / "data" / "train-00000-of-00001.parquet", tmp_path / "docci" / "00000.parquet"
+    )
+    with pytest.raises(SpareError, match=r"00000\.parquet of something else"):
+        captions("docci", data=world / "data", out=tmp_path)
+    with pytest.raises(SpareError, match="holds the captions themselves"):
+        generate(world / "captions" / "docci", out=world / "captions" / "docci")
+    assert len(list(theirs.rglob("*"))) == 1 + 1 + len(list((world / "data").rglob("*")))
+
+
+def test_a_data_set_is_replaced_once_the_new_one_is_whole(qa: Path, tmp_path: Path) -> None:
+    out = tmp_path / "dataset"
+    publish(qa, out=out)
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    with pytest.raises(SpareError, match="has no pair"):
+        publish(qa, out=out, only={"source": "doci"})
+
+    class Killed(Exception):
+        pass
+
+    def stop(event: str) -> None:
+        raise Killed
+
+    with pytest.raises(Killed):
+        publish(qa, out=out, only={"source": "docci"}, on_event=stop)
+    for path, contents_before in before.items():
+        assert path.read_bytes() == contents_before
+    publish(qa, out=out, only={"source": "docci"})
+    assert set(relations([out])[0].relations) <= set(relations([qa])[0].relations)
+    data = datasets.load_dataset(str(out), split="train", cache_dir=str(tmp_path / "cache"))
+    assert set(data["source"]) == {"docci"}
+    assert sorted(path.name for path in out.iterdir()) == [".lock", "README.md", "data"]
 
 
 def test_what_is_not_decided_is_not_published(qa: Path, tmp_path: Path) -> None:

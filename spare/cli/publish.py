@@ -22,7 +22,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="COLUMN=VALUE",
-        help="a part: source=docci, class=projective, relation=left, frame=viewer ...; repeat it",
+        help="a part: source=docci, class=projective, relation=left, frame=viewer ...; repeat it "
+        "for more columns, or more values of one",
     )
     parser.epilog = '`datasets.load_dataset("DIR")` reads it.'
 
@@ -31,9 +32,12 @@ def run(arguments: argparse.Namespace) -> int:
     from spare.errors import SpareError
     from spare.generation.publish import publish
 
-    only = dict(one.partition("=")[::2] for one in arguments.only)
-    if "" in only.values():
-        raise SpareError("--only takes COLUMN=VALUE, such as class=projective.")
+    only: dict[str, list[str]] = {}
+    for one in arguments.only:
+        column, _, value = one.partition("=")
+        if not value:
+            raise SpareError("--only takes COLUMN=VALUE, such as class=projective.")
+        only.setdefault(column, []).append(value)
     counts = publish(
         arguments.pairs,
         out=arguments.out,

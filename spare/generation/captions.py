@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -101,6 +101,9 @@ class Notes:
             self.faults.append(sentence)
 
 
+SHARD_NAME = re.compile(r"\d{5}\.parquet")
+
+
 @dataclass(frozen=True, slots=True)
 class Source:
     """Where captions come from.
@@ -165,6 +168,7 @@ def captions(
     data, folder = Path(data), Path(out) / source
     if not data.is_dir():
         raise SpareError(f"There is no folder {data}; --data names the one with the files.")
+    _require_ours(folder, data)
     with locked(folder):
         for old in folder.glob("*.parquet"):
             old.unlink()
@@ -178,7 +182,6 @@ def captions(
             shards.write(folder / f"{number:05d}.parquet", table, {"fingerprint": mark})
             number += 1
         if not number:
-            shutil.rmtree(folder, ignore_errors=True)
             told = " ".join(notes.faults)
             raise DataError(f"{chosen.name} has no caption in {data}. {told}".rstrip(". "))
         manifest = {
@@ -192,6 +195,18 @@ def captions(
         }
         write_json(folder / "manifest.json", manifest)
     return manifest
+
+
+def _require_ours(folder: Path, data: Path) -> None:
+    """Raises SpareError if a folder for captions holds something else, which would be replaced."""
+    strange = [
+        path
+        for path in folder.glob("*.parquet")
+        if not (SHARD_NAME.fullmatch(path.name) and shards.is_ours(path))
+    ]
+    if folder.resolve() == data.resolve() or strange:
+        what = "the source's own files" if not strange else f"{strange[0].name} of something else"
+        raise SpareError(f"{folder} holds {what}; choose another --out.")
 
 
 def _distinct(rows: Iterable[Caption], notes: Notes) -> Iterator[Caption]:

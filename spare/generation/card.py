@@ -41,6 +41,7 @@ def card(
         "SpaRE (arXiv 2504.20648)." + "".join(f" Only {name} {one}." for name, one in only.items()),
         _provenance(manifest),
         "## Funnel\n",
+        "Of the whole run, of which this is a part.\n" if only else "",
         written(grids(funnel), "markdown"),
         "## What is in it\n",
         written(_contents(counts), "markdown"),

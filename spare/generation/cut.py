@@ -45,17 +45,23 @@ def earlier_reasons(inputs: Inputs, options: Options, before: str) -> list[str]:
 
 
 def reasons_of(inputs: Inputs, options: Options) -> list[str]:
-    """Why each pair is dropped by the filters; "" if it is kept."""
+    """Why each pair is dropped by the filters; "" if it is kept.
+
+    Where harmless pairs are to be kept, "not spatial" is said of those alone that nothing else
+    drops.
+    """
     reasons = earlier_reasons(inputs, options, "tags")
+    weak = ("", "not spatial") if options.harmless else ("",)
     if options.blobs and not options.clip:
         pictures = Pictures(options.blobs)
         gone = {row: isinstance(pictures.of(inputs, row), str) for row in set(inputs.pairs.rows)}
         for number, row in enumerate(inputs.pairs.rows):
-            if gone[row]:
-                reasons[number] = reasons[number] or "no picture"
+            if gone[row] and reasons[number] in weak:
+                reasons[number] = "no picture"
     if wanted("contamination", options):
         for number, reason in enumerate(_contamination(inputs, options, reasons)):
-            reasons[number] = reasons[number] or reason
+            if reason and reasons[number] in weak:
+                reasons[number] = reason
     return reasons
 
 
@@ -205,6 +211,18 @@ def _counts(reasons: Counter[str], relations: Mapping[str, int]) -> dict[str, An
     return {"pairs": pairs, "relations": dict(relations)}
 
 
+def check_cap(out: Path, parts: Sequence[Part], options: Options) -> None:
+    """Raises SpareError if there are too few relations for the cap. Writes nothing."""
+    natural: Counter[str] = Counter()
+    for part in parts if options.cap < 1 else ():
+        inputs = Inputs(out, part)
+        for relation, reason in zip(
+            inputs.column("tags", "relation"), reasons_of(inputs, options), strict=True
+        ):
+            natural[relation] += not reason
+    capped(natural, options.cap)
+
+
 def capped(natural: Mapping[str, int], cap: float) -> dict[str, int]:
     """How many pairs of each relation stay, so that none has a larger share of them all than `cap`.
     Raises SpareError if there are too few relations for that."""
@@ -214,7 +232,7 @@ def capped(natural: Mapping[str, int], cap: float) -> dict[str, int]:
     if cap * len(kept) < 1:
         raise SpareError(
             f"--cap {cap:g} cannot be kept: the pairs are about {counted(len(kept), 'relation')}, "
-            f"one of which has at least {1 / len(kept):.3g} of them."
+            f"one of which has at least {1 / len(kept):.3g} of them; give a larger one."
         )
     while True:  # a smaller whole lowers what a share of it is
         most = int(cap * sum(kept.values()))

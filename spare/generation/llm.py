@@ -7,7 +7,7 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -139,7 +139,13 @@ def answered(
             kept.append(_line(keys[response.key], response.reply))
             done += 1
             on_reply(done)
-        return {key: runs.reply_of(kept.line(identity)) for key, identity in keys.items()}
+        return {key: _texts(runs.reply_of(kept.line(identity))) for key, identity in keys.items()}
+
+
+def _texts(reply: Reply) -> Reply:
+    """A reply whose texts can be written: a server may send half of a surrogate pair."""
+    text, error = (one.encode("utf-8", "replace").decode() for one in (reply.text, reply.error))
+    return replace(reply, text=text, error=error)
 
 
 def _identity(request: Request) -> str:
@@ -222,6 +228,10 @@ def _pair(value: Any) -> tuple[str, str] | None:
     if not isinstance(question, str) or not isinstance(answer, str):
         return None
     question, answer = " ".join(question.split()), " ".join(answer.split())
+    try:
+        f"{question}{answer}".encode()
+    except UnicodeEncodeError:  # half of a surrogate pair is no text
+        return None
     fits = 0 < len(question) <= LONGEST_QUESTION and 0 < len(answer) <= LONGEST_ANSWER
     return (question, answer) if fits else None
 

@@ -27,7 +27,7 @@ from spare.errors import SpareError
 from spare.generation import shards
 from spare.generation.benchmarks import digest_of, listed
 from spare.generation.captions import Part, find_parts, read_manifest
-from spare.generation.cut import cut
+from spare.generation.cut import check_cap, cut
 from spare.generation.funnel import funnel
 from spare.generation.models import Awaited, Models
 from spare.generation.pictures import picture_table
@@ -43,6 +43,7 @@ from spare.generation.stages import (
     wanted,
 )
 from spare.harness.environment import environment
+from spare.relations import relation_groups
 
 FORMAT = 1
 FUNNEL = "funnel.json"
@@ -108,12 +109,18 @@ def generate(
     out = Path(out)
     chosen = _settled(out, options, rethreshold)
     _check(chosen)
+    folder = Path(captions).resolve()
+    above = [folder.parent] if (folder / "manifest.json").exists() else []  # of one source
+    if out.resolve() in (folder, *above):
+        raise SpareError(f"{out} holds the captions themselves; choose another --out.")
     parts = find_parts(captions)
     for name in stages:
         load_stage(name)
     if not rethreshold:
         _check_files(chosen, out, parts)
     with locked(out):
+        if rethreshold and not _missing(out, parts, chosen):
+            check_cap(out, parts, chosen)  # before what is there is given up
         manifest = _open_manifest(out, Path(captions), chosen, rethreshold)
         (out / FUNNEL).unlink(missing_ok=True)  # written last: what has one is decided whole
         known: dict[str, Mapping[str, str]] = manifest["models"]
@@ -189,7 +196,8 @@ def _manifest(out: Path) -> dict[str, Any]:
         found = json.loads((out / "manifest.json").read_text("utf-8"))
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) and found.get("format") == FORMAT else {}
+    ours = isinstance(found, dict) and found.get("format") == FORMAT and "captions" in found
+    return found if ours else {}
 
 
 def _check(options: Options) -> None:
@@ -197,6 +205,12 @@ def _check(options: Options) -> None:
         value = getattr(options, name)
         if not 0 <= value <= 1:
             raise SpareError(f"--{name} is a share between 0 and 1, not {value:g}.")
+    most = len(relation_groups()) + 1
+    if options.cap * most < 1:
+        raise SpareError(
+            f"--cap {options.cap:g} cannot be kept: one of {most} relations (none is one, too) has "
+            f"at least {1 / most:.3g} of all pairs."
+        )
     if not math.isfinite(options.clipscore):
         raise SpareError(f"--clipscore is a number, not {options.clipscore:g}.")
     if options.clip_scale not in ("raw", "w2.5"):

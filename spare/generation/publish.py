@@ -9,10 +9,12 @@ only if its licence lets them, or for a copy that is not passed on.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import re
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,6 +41,10 @@ OF_CAPTION = (
     *("text_license", "image_license", "image_redistributable"),
 )
 CARD = "README.md"
+NEW, OLD = ".new", ".old"
+"""Folders of shards that are being written, and that are being replaced."""
+
+NAMES = re.compile(r"train-\d{5}(?:-of-\d{5})?\.parquet(?:\.part)?")
 ONLY = ("source", "subset", "split", "relation", "class", "frame")
 """Columns by which a part can be published: the paper's ablations by source and by relation."""
 
@@ -48,17 +54,17 @@ def publish(
     *,
     out: str | Path,
     pictures: str = "none",
-    only: Mapping[str, str] | None = None,
+    only: Mapping[str, str | Collection[str]] | None = None,
     on_event: Callable[[str], None] = lambda event: None,
 ) -> dict[str, Any]:
     """Write the pairs of `spare generate` that were kept as a data set, and return its counts.
 
     Args:
         pairs: folder of `spare generate`.
-        out: folder of the data set; what is in it is replaced.
+        out: folder of the data set; the one that is in it is replaced once the new one is whole.
         pictures: "none", "free" (pixels whose licence lets them be passed on), or "all" (for a copy
             that stays at home).
-        only: column -> value: pairs of one source, one class of relations ...
+        only: column -> value or values: pairs of one source, of two classes of relations ...
         on_event: receives a line for each shard.
 
     Raises:
@@ -66,8 +72,11 @@ def publish(
     """
     if pictures not in ("none", "free", "all"):
         raise SpareError("--pictures is none, free or all.")
-    only = only or {}
-    strange = set(only) - set(ONLY)
+    chosen = {
+        name: {value} if isinstance(value, str) else set(value)
+        for name, value in (only or {}).items()
+    }
+    strange = set(chosen) - set(ONLY)
     if strange:
         raise SpareError(f"--only knows {', '.join(ONLY)}, and not {min(strange)}.")
     parts, options, manifest = read_pipeline(pairs)
@@ -83,43 +92,58 @@ def publish(
             f"{pairs}/funnel.json is damaged; `spare generate ... --rethreshold` writes it anew."
         ) from None
     with locked(out):
-        (out / CARD).unlink(missing_ok=True)  # without its card it is not whole
-        shutil.rmtree(out / "data", ignore_errors=True)
+        for left in (NEW, OLD):
+            shutil.rmtree(out / left, ignore_errors=True)
         inputs = (Inputs(Path(pairs), part) for part in parts)
         kept = (
             row
             for one in inputs
             for row in _rows(one, options, pictures)
-            if all(row[name] == value for name, value in only.items())
+            if all(row[name] in values for name, values in chosen.items())
         )
         counts: Counter[str] = Counter()
         written: list[Path] = []
         size = SHARD if pictures == "none" else SHARD // 100
         while rows := list(islice(kept, size)):
-            path = out / "data" / f"train-{len(written):05d}.parquet"
+            path = out / NEW / f"train-{len(written):05d}.parquet"
             group = None if pictures == "none" else ROW_GROUP
             shards.write(path, _table(rows, pictures), row_group=group)
             written.append(path)
             _count(counts, rows)
-            on_event(f"{path}: {counted(len(rows), 'pair')}")
+            on_event(f"{path.name}: {counted(len(rows), 'pair')}")
+        told = {name: " or ".join(sorted(values)) for name, values in chosen.items()}
         if not written:
-            what = "".join(f" with {name} {value}" for name, value in only.items())
+            what = "".join(f" with {name} {value}" for name, value in told.items())
             raise SpareError(f"{pairs} has no pair{what} that was kept.")
         for number, path in enumerate(written):
             path.rename(path.with_name(f"train-{number:05d}-of-{len(written):05d}.parquet"))
         from spare.generation.card import card
 
+        # A reader sees the old set or the new one, or, for a moment, none.
+        (out / CARD).unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            (out / "data").rename(out / OLD)
+        (out / NEW).rename(out / "data")
         with replaced(out / CARD) as file:
-            file.write(card(funnel, manifest, counts, pictures, only).encode())
+            file.write(card(funnel, manifest, counts, pictures, told).encode())
+        shutil.rmtree(out / OLD, ignore_errors=True)
     return dict(counts)
 
 
 def _is_ours(out: Path) -> bool:
-    path = out / CARD
-    # A call that was killed early leaves no more than its lock.
-    if {file.name for file in out.iterdir()} <= {".lock"}:
+    """Whether a folder holds a data set of ours, or nothing that would be replaced by one."""
+    if not out.is_dir():
+        return False
+    # A call that was killed leaves no more than these.
+    if {file.name for file in out.iterdir()} <= {".lock", NEW, OLD}:
         return True
-    return (out / "data").is_dir() or (path.is_file() and "spatial-qa" in path.read_text("utf-8"))
+    path = out / CARD
+    if path.is_file() and "spatial-qa" not in path.read_text("utf-8", errors="replace"):
+        return False
+    there = list((out / "data").iterdir()) if (out / "data").is_dir() else []
+    return bool(there or path.is_file()) and all(
+        NAMES.fullmatch(one.name) and shards.is_ours(one) for one in there
+    )
 
 
 def _rows(inputs: Inputs, options: Options, pictures: str) -> Iterator[dict[str, Any]]:

@@ -87,6 +87,17 @@ def is_fresh(path: Path, fingerprint: str) -> bool:
     return True
 
 
+def is_ours(path: Path) -> bool:
+    """Whether a parquet file may be one of ours: it says so itself, or is torn and says nothing."""
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        return MARK in (pyarrow.parquet.read_metadata(path).metadata or {})
+    except (OSError, pyarrow.ArrowException):
+        return True
+
+
 def remade(*parts: Any) -> str:
     """A fingerprint of settings and of other fingerprints."""
     text = json.dumps(parts, sort_keys=True, ensure_ascii=False)
