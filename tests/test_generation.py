@@ -4,6 +4,7 @@ dual encoder through the real paths; stopped, damaged, and cut again."""
 from __future__ import annotations
 
 import json
+import math
 import os
 import random
 import re
@@ -336,6 +337,66 @@ def test_deciding_again_keeps_what_is_not_named(
     assert strict["pairs"].get("kept", 0) == 0
     with pytest.raises(SpareError, match="leave out --rethreshold"):
         generate(few, out=tmp_path / "qa", rethreshold=True, max_new_tokens=5)
+
+
+def test_the_counts_of_deciding_again_are_those_of_a_run_that_begins_so(
+    few: Path, models: dict[str, str], tmp_path: Path
+) -> None:
+    """The server is surer of some captions and pairs than of others, fails at a fifth, and is cut
+    off at some: what the old thresholds alone let through is in no count."""
+    from chat_server import NAME, Answer, Asked, ranks, refuses, says, serving
+
+    def behave(asked: Asked) -> Answer:
+        draw = random.Random(f"{sorted(asked.body)} {asked.text}")
+        if llm.CANARY in asked.text:
+            return says(asked, json.dumps([{"question": "Where is it?", "answer": "on the left"}]))
+        if draw.random() < 0.2:
+            return refuses(400, "This question is not liked.")
+        if "response_format" not in asked.body:
+            yes = draw.uniform(0.5, 0.95)
+            return ranks(asked, {"Yes": math.log(yes), "No": math.log(1 - yes)})
+        words = asked.text.split()
+        sides = ("left of", "right of", "above", "far from")
+        pairs = [
+            {
+                "question": f"What is {draw.choice(sides)} the {draw.choice(words)}?",
+                "answer": f"{draw.choice(words)} {draw.choice(words)}",
+            }
+            for _ in range(6)
+        ]
+        text = json.dumps([*pairs, pairs[0], {"question": "Why?", "answer": ""}])
+        return says(asked, text, finish=draw.choice(("stop", "length")))
+
+    begun: dict[str, Any] = {
+        "llm": f"openai:{NAME}",
+        "clip": models["clip"],
+        "clipscore": -1.0,
+        "support": 0.1,
+        "prefilter": 0.5,
+    }
+    moves: list[dict[str, Any]] = [
+        {"prefilter": 0.7},
+        {"prefilter": 0.6, "similar": 0.9, "clipscore": 0.2, "spatial": 0.7},
+        {"support": 0.9, "in_sentence": True, "harmless": 0.2, "cap": 0.9},
+    ]
+    with serving(behave) as server:
+        engine = {"base_url": server.url}
+        loose = generate(few, out=tmp_path / "loose", engine=engine, **begun)
+        begins = [
+            generate(few, out=tmp_path / f"begun {number}", engine=engine, **begun | moved)
+            for number, moved in enumerate(moves)
+        ]
+    for number, (moved, fresh) in enumerate(zip(moves, begins, strict=True)):
+        out = tmp_path / f"moved {number}"
+        shutil.copytree(tmp_path / "loose", out)
+        again = generate(few, out=out, rethreshold=True, **moved)
+        del fresh["seconds"], again["seconds"]
+        assert again == fresh
+        assert fresh["pairs"] != loose["pairs"]
+        assert fresh["unheard"]["generate"] > 0 < fresh["clipscore"]["scored"]
+        made = sum(one["pairs"] for one in fresh["sources"].values())
+        assert sum(fresh["pairs"].values()) == made > 0
+        assert list(out.glob("*/*.replies.jsonl"))  # what failed is still to be asked
 
 
 def test_pairs_about_something_else_may_stay(few: Path, tmp_path: Path) -> None:
