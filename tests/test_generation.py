@@ -967,3 +967,70 @@ def test_generators_and_pre_filters_side_by_side(
         path.write_text(f'\n{{"caption": "A cup.", "spatial": false}}\n{line}\n')
         assert main(arguments) == 2
         assert "row 3: a JSON object with caption" in capsys.readouterr().err
+
+
+def test_questions_without_a_reply_are_told_and_are_no_answers(
+    few: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from chat_server import NAME, Answer, Asked, ranks, refuses, says, serving
+
+    monkeypatch.setenv("COLUMNS", "200")
+    long = "This model's maximum context length is 64 tokens, reduce the length."
+    said = {"one": (-0.1, -3.0), "two": (-3.0, -0.1), "three": (-3.0, -0.1)}
+
+    def behave(asked: Asked) -> Answer:
+        if asked.body.get("logprobs") and asked.text in said:
+            yes, no = said[asked.text]
+            return ranks(asked, {"Yes": yes, "No": no})
+        if asked.text == "four":
+            return refuses(400, "This question is not liked.")
+        if asked.body.get("logprobs"):
+            return ranks(asked, {"Yes": -0.1, "No": -3.0})
+        if asked.text != llm.CANARY and asked.text.startswith("A b"):
+            return refuses(400, long)
+        pair = {"question": "Where is the cup?", "answer": "left of the plate"}
+        return says(asked, json.dumps([pair]))
+
+    path = tmp_path / "labelled.jsonl"
+    truths = {"one": True, "two": False, "three": True, "four": True}
+    rows = [{"caption": text, "spatial": truth} for text, truth in truths.items()]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with serving(behave) as server:
+        common = ["--out", str(tmp_path / "out"), "--llm", f"openai:{NAME}"]
+        common += ["--base-url", server.url]
+        assert main(["ablate", "--labelled", str(path), *common]) == 1
+        shown = " ".join(capsys.readouterr().out.split())
+        assert "0.67 1.00 0.50 0.67 1 " in shown  # of three captions
+        assert "gave no reply to 1 question, which no rate counts" in shown
+        assert "This question is not liked" in shown
+        assert main(["ablate", str(few), "-n", "24", *common]) == 1
+        shown = " ".join(capsys.readouterr().out.split())
+    tables = [Inputs(tmp_path, part).captions for part in find_parts(few)]
+    texts = [text for one in tables for text in one.column("caption").to_pylist()]
+    failed = sum(text.startswith("A b") for text in texts)
+    assert 0 < failed < 24
+    assert re.search(rf" 24 {24 - failed} 1\.0 100\.0 % \d+ 0 {failed} ", shown)
+    assert "maximum context length is 64" in shown
+    assert "Asking again does not help there. A smaller --max-new-tokens does" in shown
+
+
+def test_a_sample_belongs_to_its_captions_and_is_drawn_again_where_it_is_damaged(
+    world: Path, tmp_path: Path
+) -> None:
+    from spare.generation.ablation import compare_generators
+
+    docci, pixmo = (world / "captions" / name for name in ("docci", "pixmo-cap"))
+    out = tmp_path / "ab"
+    first = compare_generators(docci, ["template:"], out=out, number=20)
+    for captions_of, number in ((pixmo, 20), (docci, 21)):
+        with pytest.raises(SpareError, match=f"holds another sample than {number} captions of"):
+            compare_generators(captions_of, ["template:"], out=out, number=number)
+    sample = out / "captions" / "sample"
+    before = contents(out / "template")
+    for name in ("00000.parquet", "manifest.json"):
+        data = (sample / name).read_bytes()
+        (sample / name).write_bytes(data[: len(data) // 2])
+        again = compare_generators(docci, ["template:"], out=out, number=20)
+        assert (again[0].pairs, again[0].kept) == (first[0].pairs, first[0].kept)
+        assert contents(out / "template") == before
+        assert (sample / name).read_bytes() == data
