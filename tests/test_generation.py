@@ -107,10 +107,39 @@ def test_what_the_captions_say_is_asked(world: Path, qa: Path) -> None:
 def test_pictures_of_benchmarks_are_left_out(qa: Path) -> None:
     found = table(qa, "contamination", "benchmark", "by")
     known = [one for one in found if one[0]]
-    assert set(known) == {("vsr_zeroshot", "coco id")}
+    assert set(known) == {("vsr_zeroshot, vsr_random", "coco id")}
+    told = json.loads((qa / "funnel.json").read_text())
+    assert told["contamination"] == {"vsr_zeroshot": 16, "vsr_random": 16}  # each that has it
     dropped = [reason for (reason,) in table(qa, "cut", "reason")].count("benchmark picture")
-    assert dropped == len(known) == 16
-    assert BENCHMARKED
+    assert dropped == told["pairs"]["benchmark picture"] == len(known) == 16
+
+
+def test_a_pair_counts_for_each_benchmark_whatever_it_is_dropped_for(tmp_path: Path) -> None:
+    from chat_server import NAME, Answer, Asked, says, serving, well
+
+    pair = {"question": "Where is the cup?", "answer": "to the left of the plate"}
+
+    def behave(asked: Asked) -> Answer:
+        again = "response_format" in asked.body
+        return says(asked, json.dumps([pair, pair])) if again else well(asked)
+
+    row = {"dataset_id": "mscoco_train2017", "image_id": str(BENCHMARKED), "annotator_id": 1}
+    row["caption"] = "A cup stands to the left of the plate."
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "coco_train_captions.jsonl").write_text(json.dumps(row))
+    (tmp_path / "list.txt").write_text(f"{BENCHMARKED}\n")
+    captions("localized-narratives", data=tmp_path / "data", out=tmp_path / "captions")
+    with serving(behave) as server:
+        told = generate(
+            tmp_path / "captions",
+            out=tmp_path / "qa",
+            exclude=str(tmp_path / "list.txt"),
+            llm=f"openai:{NAME}",
+            engine={"base_url": server.url},
+        )
+    assert told["pairs"] == {"repeat": 1, "benchmark picture": 1, "kept": 0}
+    assert told["contamination"] == dict.fromkeys(("excluded", "vsr_zeroshot", "vsr_random"), 2)
+    assert told["excluded"]["unmatched"] == 0
 
 
 def test_pictures_of_benchmarks_that_are_there_are_known_by_their_looks(tmp_path: Path) -> None:
@@ -510,7 +539,9 @@ def test_the_data_set_loads_and_its_card_counts_its_rows(qa: Path, tmp_path: Pat
                 for line in card.splitlines()
                 if line.startswith("|")
             ), (column, name)
-    assert "vsr_zeroshot: 715 of its pictures known, 16 pairs left out." in card
+    assert "vsr_zeroshot: 715 of its pictures known; 16 pairs about them." in card
+    assert "vsr_random: 1,874 of its pictures known; 16 pairs about them." in card
+    assert "Left out for this alone: 16 pairs." in card
     assert str(qa) not in card
 
 

@@ -8,6 +8,7 @@ from itertools import chain, compress
 from pathlib import Path
 from typing import Any
 
+from spare.generation.benchmarks import BETWEEN
 from spare.generation.captions import Part
 from spare.generation.stages import Inputs, Options, wanted
 
@@ -29,7 +30,8 @@ def funnel(out: Path, parts: Sequence[Part], options: Options) -> dict[str, Any]
     pairs), prefilter (what the gate and the model did), replies (how replies ended), unheard (stage
     -> questions that a language model gave no reply to), first_error (why the first of them has
     none; "" if all have one), guard, clipscore (drop rates on both scales, quantiles),
-    contamination (benchmark -> pairs), frames (frame of reference -> pairs).
+    contamination (benchmark -> pairs about its pictures, be they dropped for that or not), frames
+    (frame of reference -> pairs).
     """
     sources: dict[str, Counter[str]] = {}
     gate: Counter[str] = Counter()
@@ -57,7 +59,8 @@ def funnel(out: Path, parts: Sequence[Part], options: Options) -> dict[str, Any]
             guard["merges"] += any(not one["guarded"] for one in close)
         if wanted("contamination", options):
             names = compress(inputs.column("contamination", "benchmark"), there)
-            benchmarks.update(filter(None, names))
+            for tasks, count in Counter(filter(None, names)).items():
+                benchmarks.update(dict.fromkeys(tasks.split(BETWEEN), count))
         if wanted("clipscore", options):
             scored = [reason not in UNSCORED for reason in reasons]
             some = compress(inputs.column("clipscore", "cosine"), scored)
