@@ -592,16 +592,39 @@ def test_a_users_list_counts_without_benchmarks_and_is_no_benchmark(
 
 
 def test_labels_must_be_of_the_pairs(qa: Path, tmp_path: Path) -> None:
-    names = [name for (name,) in table(qa, "cut", "pair_id")][:2]
+    rows = table(qa, "cut", "pair_id", "reason")
+    names = [name for name, reason in rows if not reason][:2]
     path = tmp_path / "labels.csv"
     text = "id,label\n" + "".join(f"{name},right\n" for name in names)
     path.write_text(text, encoding="utf-8-sig")  # as spreadsheets save it
-    assert rates(path, qa)[0].count == 2
+    found, dropped = rates(path, qa)
+    assert (found[0].count, dropped) == (2, 0)
     path.write_text(f"{text}bogus,right\n")
     with pytest.raises(SpareError, match="'bogus' is not in"):
         rates(path, qa)
     path.write_text("id,label\n")
     with pytest.raises(SpareError, match="no pair in it has a label"):
+        rates(path, qa)
+
+
+def test_labelled_pairs_that_are_dropped_now_are_in_no_rate(
+    qa: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    rows = table(qa, "cut", "pair_id", "reason")
+    dropped = [name for name, reason in rows if reason][:3]
+    kept = [name for name, reason in rows if not reason][:4]
+    path = tmp_path / "labels.csv"
+    text = "id,label\n" + "".join(f"{name},other fault\n" for name in dropped)
+    path.write_text(text + "".join(f"{name},right\n" for name in kept))
+    found, left_out = rates(path, qa)
+    assert (found[0].count, found[0].of, found[-1].count, left_out) == (4, 4, 0, 3)
+    assert main(["review", str(qa), "--labels", str(path)]) == 0
+    shown = capsys.readouterr().out
+    assert "4 pairs that a person looked at" in shown
+    assert "Left out: 3 labelled pairs that the present thresholds drop" in shown
+    path.write_text(text)
+    with pytest.raises(SpareError, match="None of the 3 labelled pairs is kept any more"):
         rates(path, qa)
 
 
@@ -642,7 +665,7 @@ def test_a_person_checks_a_sample(qa: Path, tmp_path: Path) -> None:
     lines = ["run,task,id,label,note"]
     lines += [f"qa,docci,{number},{LABELS[number % 4 == 0]}," for number in range(40)]
     (tmp_path / "labels.csv").write_text("\n".join([*lines, "qa,docci,99,,"]))
-    found = {one.label: one for one in rates(tmp_path / "labels.csv")}
+    found = {one.label: one for one in rates(tmp_path / "labels.csv")[0]}
     assert found["right"].count == 30
     assert (found["all faults"].count, found["all faults"].of) == (10, 40)
     assert found["all faults"].low < 25 < found["all faults"].high
