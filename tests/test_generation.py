@@ -312,6 +312,47 @@ def test_stages_run_in_their_order(world: Path, tmp_path: Path) -> None:
     assert generate(world / "captions", out=tmp_path / "qa")["pairs"]["kept"]
 
 
+def test_a_stage_that_has_nothing_to_do_is_refused(few: Path, tmp_path: Path) -> None:
+    with pytest.raises(SpareError, match="clipscore has nothing to do without --clip"):
+        generate(few, out=tmp_path / "qa", stages=["prefilter", "clipscore"])
+    with pytest.raises(SpareError, match="contamination has nothing to do with --benchmarks none"):
+        generate(few, out=tmp_path / "qa", stages=["contamination"], benchmarks="none")
+    assert not (tmp_path / "qa").exists()
+
+
+def test_a_server_that_knows_no_likelihoods_is_found_out_at_once(few: Path, tmp_path: Path) -> None:
+    from chat_server import NAME, Answer, Asked, refuses, says, serving
+
+    def silent(asked: Asked) -> Answer:
+        return says(asked, "Yes")
+
+    def refusing(asked: Asked) -> Answer:
+        return refuses(400, "logprobs are not supported")
+
+    for behave in (silent, refusing):
+        with serving(behave) as server:
+            options = {"llm": f"openai:{NAME}", "engine": {"base_url": server.url}}
+            with pytest.raises(SpareError) as told:
+                generate(few, out=tmp_path / "qa", **options)
+        assert "cannot be asked whether captions are about space" in str(told.value)
+        assert "choose another model, or another server." in str(told.value)
+        assert "in writing" not in str(told.value)
+        assert {one.text for one in server.asked} == {llm.CANARY}
+
+
+def test_a_caption_that_is_too_long_is_told_with_what_helps(
+    few: Path, models: dict[str, str], tmp_path: Path
+) -> None:
+    from spare.generation.tables import grids
+
+    options = OPTIONS | {"max_new_tokens": 10_000_000}
+    found = generate(few, out=tmp_path / "qa", llm=models["llm"], **options)
+    assert found["unheard"] == {"generate": 24}
+    notes = " ".join(grids(found)[0].notes)
+    assert "The prompt is too long" in notes
+    assert "Asking again does not help there. A smaller --max-new-tokens does" in notes
+
+
 def test_relations_can_be_capped_and_weighted(qa: Path, world: Path, tmp_path: Path) -> None:
     shutil.copytree(qa, tmp_path / "qa")
     natural = json.loads((qa / "funnel.json").read_text())["relations"]

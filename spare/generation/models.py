@@ -21,6 +21,10 @@ CANARY_TOKENS = 512
 """Enough for a pair, or to see that a reply keeps to the schema."""
 
 
+IN_WRITING = "choose a prompt that is answered in writing"
+"""What engines that know no likelihoods advise; benchmarks have such prompts."""
+
+
 @dataclass(slots=True)
 class Awaited:
     """The replies that a model owes. Requests may be read in another thread than replies, so each
@@ -140,6 +144,19 @@ class Models:
             if self.known.setdefault(role, dict(identity)) != dict(identity):
                 raise ModelError(f"{name} is not the same model on every machine.")
         self.checked = dict(checked) or self.checked
+
+    def require_ranking(self) -> None:
+        """Ask whether a made-up caption is about space. Raises ModelError if the model, or its
+        server, cannot tell how likely Yes and No are: no other caption would fare better, and no
+        other prompt is there to choose."""
+        (response,) = self.llm.answer([llm.classify_request("canary", llm.CANARY)])
+        error = response.reply.error
+        if IN_WRITING in error:
+            raise ModelError(
+                f"{self._options.llm} cannot be asked whether captions are about space. "
+                f"{error.replace(IN_WRITING, 'choose another model')} `vllm serve` tells the "
+                "likelihoods, and transformers:PATH needs no server."
+            )
 
     def require_schema(self) -> None:
         """Ask about one made-up caption. Raises ModelError unless JSON comes of it: an engine that

@@ -39,6 +39,7 @@ from spare.generation.stages import (
     asks,
     groups,
     load_stage,
+    require_wanted,
     shard_path,
     wanted,
 )
@@ -109,8 +110,7 @@ def generate(
     chosen = _settled(out, options, rethreshold)
     _check(chosen)
     parts = find_parts(captions)
-    for name in stages:
-        load_stage(name)
+    require_wanted(stages, chosen)
     if not rethreshold:
         _check_files(chosen, out, parts)
     with locked(out):
