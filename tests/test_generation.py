@@ -320,24 +320,31 @@ def test_a_stage_that_has_nothing_to_do_is_refused(few: Path, tmp_path: Path) ->
     assert not (tmp_path / "qa").exists()
 
 
-def test_a_server_that_knows_no_likelihoods_is_found_out_at_once(few: Path, tmp_path: Path) -> None:
-    from chat_server import NAME, Answer, Asked, refuses, says, serving
+@pytest.mark.parametrize("captioned", [2, 24])
+def test_a_server_that_knows_no_likelihoods_is_told_with_what_helps(
+    tmp_path: Path, captioned: int
+) -> None:
+    """As the first error, or where it ends the run after too many."""
+    from chat_server import NAME, Answer, Asked, says, serving, well
 
-    def silent(asked: Asked) -> Answer:
-        return says(asked, "Yes")
+    def behave(asked: Asked) -> Answer:
+        return says(asked, "Yes") if asked.body.get("logprobs") else well(asked)
 
-    def refusing(asked: Asked) -> Answer:
-        return refuses(400, "logprobs are not supported")
-
-    for behave in (silent, refusing):
-        with serving(behave) as server:
-            options = {"llm": f"openai:{NAME}", "engine": {"base_url": server.url}}
-            with pytest.raises(SpareError) as told:
-                generate(few, out=tmp_path / "qa", **options)
-        assert "cannot be asked whether captions are about space" in str(told.value)
-        assert "choose another model, or another server." in str(told.value)
-        assert "in writing" not in str(told.value)
-        assert {one.text for one in server.asked} == {llm.CANARY}
+    write_docci(tmp_path / "data", captioned)
+    captions("docci", data=tmp_path / "data", out=tmp_path / "captions")
+    with serving(behave) as server:
+        options = {"llm": f"openai:{NAME}", "engine": {"base_url": server.url}}
+        try:
+            found = generate(tmp_path / "captions", out=tmp_path / "qa", **options)
+        except SpareError as error:
+            told = str(error)
+            assert captioned == 24
+        else:
+            told = found["first_error"]
+            assert found["unheard"] == {"prefilter": captioned}
+    assert "choose a model that tells likelihoods" in told
+    assert "or another server." in told
+    assert "in writing" not in told
 
 
 def test_a_caption_that_is_too_long_is_told_with_what_helps(

@@ -247,7 +247,6 @@ def compare_classifiers(
             ]
             # The model before is held by nobody any more when this one needs the memory.
             models = Models(Options(llm=name), engine or {}, {}, on_event)
-            models.require_ranking()
             progress = Progress(name, len(rows), started=start, awaited=models.awaited)
 
             def on_reply(done: int, progress: Progress = progress) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,11 @@ CANARY_TOKENS = 512
 
 
 IN_WRITING = "choose a prompt that is answered in writing"
-"""What engines that know no likelihoods advise; benchmarks have such prompts."""
+"""What engines that know no likelihoods advise. Benchmarks have such prompts; whether a text is
+about space has none."""
+
+ANOTHER_MODEL = "choose a model that tells likelihoods (transformers:PATH, vllm:PATH do)"
+"""What helps instead."""
 
 
 @dataclass(slots=True)
@@ -61,10 +65,17 @@ class Watched:
         """What the model answers."""
         awaited = self._awaited
         awaited.asked, awaited.answered, awaited.since = 0, 0, time.monotonic()
-        for response in self._model.answer(self._counted(requests)):
-            awaited.answered += 1
-            awaited.since = time.monotonic()
-            yield response
+        try:
+            for response in self._model.answer(self._counted(requests)):
+                awaited.answered += 1
+                awaited.since = time.monotonic()
+                reply = response.reply
+                if IN_WRITING in reply.error:
+                    reply = replace(reply, error=reply.error.replace(IN_WRITING, ANOTHER_MODEL))
+                    response = Response(response.key, reply)
+                yield response
+        except ModelError as error:
+            raise ModelError(str(error).replace(IN_WRITING, ANOTHER_MODEL)) from None
 
     def _counted(self, requests: Iterable[Request]) -> Iterator[Request]:
         for request in requests:
@@ -144,19 +155,6 @@ class Models:
             if self.known.setdefault(role, dict(identity)) != dict(identity):
                 raise ModelError(f"{name} is not the same model on every machine.")
         self.checked = dict(checked) or self.checked
-
-    def require_ranking(self) -> None:
-        """Ask whether a made-up caption is about space. Raises ModelError if the model, or its
-        server, cannot tell how likely Yes and No are: no other caption would fare better, and no
-        other prompt is there to choose."""
-        (response,) = self.llm.answer([llm.classify_request("canary", llm.CANARY)])
-        error = response.reply.error
-        if IN_WRITING in error:
-            raise ModelError(
-                f"{self._options.llm} cannot be asked whether captions are about space. "
-                f"{error.replace(IN_WRITING, 'choose another model')} `vllm serve` tells the "
-                "likelihoods, and transformers:PATH needs no server."
-            )
 
     def require_schema(self) -> None:
         """Ask about one made-up caption. Raises ModelError unless JSON comes of it: an engine that

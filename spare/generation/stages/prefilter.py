@@ -41,9 +41,7 @@ def open_stage(options: Options, models: Models) -> Work:
     (that it is about space; null if it was not asked), error."""
     if options.template:
         return _by_keywords
-    # Before a million captions are asked about for nothing.
-    models.require_ranking()
-    models.require_schema()
+    models.require_schema()  # before a million captions are asked about for nothing
     return _by_model(models)
 
 
