@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import json
 import tarfile
@@ -72,6 +73,21 @@ def test_what_is_no_text_is_no_caption(tmp_path: Path) -> None:
     assert [row["image_key"] for row in read(tmp_path / "out", "docci")] == [
         "train_00000",
         "train_00003",
+    ]
+
+
+def test_what_is_wrong_in_a_line_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "docci_descriptions.jsonlines"
+    rows = [docci(0), docci(1, description=3), docci(2, split=["train"]), docci(3, image_file=None)]
+    write_lines(path, [*rows, docci(4) | {"example_id": {}}])
+    path.write_bytes(codecs.BOM_UTF8 + path.read_bytes())  # as some editors save it
+    manifest = captions("docci", data=tmp_path, out=tmp_path / "out")
+    assert [row["image_key"] for row in read(tmp_path / "out", "docci")] == ["train_00000"]
+    assert manifest["faults"] == [
+        f"{path}, line 2: its description is no text.",
+        f"{path}, line 3: its split is no text and no whole number.",
+        f"{path}, line 4: its image_file is no text and no whole number.",
+        f"{path}, line 5: its example_id is no text and no whole number.",
     ]
 
 

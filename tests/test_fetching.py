@@ -28,6 +28,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from spare.cli import main
 from spare.errors import SpareError
 from spare.generation.addresses import RefusedError, is_public, target
 from spare.generation.captions import captions
@@ -450,3 +451,25 @@ def test_a_torn_archive_is_a_sentence(tmp_path: Path) -> None:
     captions("docci", data=data, out=tmp_path / "captions")
     with pytest.raises(SpareError, match="cannot be read to its end"):
         fetch_images(tmp_path / "captions", out=tmp_path / "blobs")
+
+
+def test_a_store_is_not_made_among_captions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    row = {"example_id": "a", "split": "train", "image_file": "a.jpg", "description": "Left."}
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "docci_descriptions.jsonlines").write_text(json.dumps(row) + "\n")
+    with tarfile.open(data / "docci_images.tar.gz", "w:gz"):
+        pass
+    captions("docci", data=data, out=tmp_path / "captions")
+    monkeypatch.chdir(tmp_path)
+    for named in ("captions", "captions/docci"):
+        for out in ("captions", "captions/docci", f"{named}/blobs", "data/../captions/docci"):
+            with pytest.raises(SpareError, match="is among the captions"):
+                fetch_images(named, out=out)
+    assert not list((tmp_path / "captions").rglob("pictures.*"))
+    assert main(["images", "captions/docci", "--out", "blobs"]) == 1
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "its server, archive or folder does not have it" in shown
+    assert fetch_images("captions", out="blobs") == {"gone": 1}

@@ -4,6 +4,7 @@ dual encoder through the real paths; stopped, damaged, and cut again."""
 from __future__ import annotations
 
 import json
+import math
 import os
 import random
 import re
@@ -106,10 +107,39 @@ def test_what_the_captions_say_is_asked(world: Path, qa: Path) -> None:
 def test_pictures_of_benchmarks_are_left_out(qa: Path) -> None:
     found = table(qa, "contamination", "benchmark", "by")
     known = [one for one in found if one[0]]
-    assert set(known) == {("vsr_zeroshot", "coco id")}
+    assert set(known) == {("vsr_zeroshot, vsr_random", "coco id")}
+    told = json.loads((qa / "funnel.json").read_text())
+    assert told["contamination"] == {"vsr_zeroshot": 16, "vsr_random": 16}  # each that has it
     dropped = [reason for (reason,) in table(qa, "cut", "reason")].count("benchmark picture")
-    assert dropped == len(known) == 16
-    assert BENCHMARKED
+    assert dropped == told["pairs"]["benchmark picture"] == len(known) == 16
+
+
+def test_a_pair_counts_for_each_benchmark_whatever_it_is_dropped_for(tmp_path: Path) -> None:
+    from chat_server import NAME, Answer, Asked, says, serving, well
+
+    pair = {"question": "Where is the cup?", "answer": "to the left of the plate"}
+
+    def behave(asked: Asked) -> Answer:
+        again = "response_format" in asked.body
+        return says(asked, json.dumps([pair, pair])) if again else well(asked)
+
+    row = {"dataset_id": "mscoco_train2017", "image_id": str(BENCHMARKED), "annotator_id": 1}
+    row["caption"] = "A cup stands to the left of the plate."
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "coco_train_captions.jsonl").write_text(json.dumps(row))
+    (tmp_path / "list.txt").write_text(f"{BENCHMARKED}\n")
+    captions("localized-narratives", data=tmp_path / "data", out=tmp_path / "captions")
+    with serving(behave) as server:
+        told = generate(
+            tmp_path / "captions",
+            out=tmp_path / "qa",
+            exclude=str(tmp_path / "list.txt"),
+            llm=f"openai:{NAME}",
+            engine={"base_url": server.url},
+        )
+    assert told["pairs"] == {"repeat": 1, "benchmark picture": 1, "kept": 0}
+    assert told["contamination"] == dict.fromkeys(("excluded", "vsr_zeroshot", "vsr_random"), 2)
+    assert told["excluded"]["unmatched"] == 0
 
 
 def test_pictures_of_benchmarks_that_are_there_are_known_by_their_looks(tmp_path: Path) -> None:
@@ -282,6 +312,54 @@ def test_stages_run_in_their_order(world: Path, tmp_path: Path) -> None:
     assert generate(world / "captions", out=tmp_path / "qa")["pairs"]["kept"]
 
 
+def test_a_stage_that_has_nothing_to_do_is_refused(few: Path, tmp_path: Path) -> None:
+    with pytest.raises(SpareError, match="clipscore has nothing to do without --clip"):
+        generate(few, out=tmp_path / "qa", stages=["prefilter", "clipscore"])
+    with pytest.raises(SpareError, match="contamination has nothing to do with --benchmarks none"):
+        generate(few, out=tmp_path / "qa", stages=["contamination"], benchmarks="none")
+    assert not (tmp_path / "qa").exists()
+
+
+@pytest.mark.parametrize("captioned", [2, 24])
+def test_a_server_that_knows_no_likelihoods_is_told_with_what_helps(
+    tmp_path: Path, captioned: int
+) -> None:
+    """As the first error, or where it ends the run after too many."""
+    from chat_server import NAME, Answer, Asked, says, serving, well
+
+    def behave(asked: Asked) -> Answer:
+        return says(asked, "Yes") if asked.body.get("logprobs") else well(asked)
+
+    write_docci(tmp_path / "data", captioned)
+    captions("docci", data=tmp_path / "data", out=tmp_path / "captions")
+    with serving(behave) as server:
+        options = {"llm": f"openai:{NAME}", "engine": {"base_url": server.url}}
+        try:
+            found = generate(tmp_path / "captions", out=tmp_path / "qa", **options)
+        except SpareError as error:
+            told = str(error)
+            assert captioned == 24
+        else:
+            told = found["first_error"]
+            assert found["unheard"] == {"prefilter": captioned}
+    assert "choose a model that tells likelihoods" in told
+    assert "or another server." in told
+    assert "in writing" not in told
+
+
+def test_a_caption_that_is_too_long_is_told_with_what_helps(
+    few: Path, models: dict[str, str], tmp_path: Path
+) -> None:
+    from spare.generation.tables import grids
+
+    options = OPTIONS | {"max_new_tokens": 10_000_000}
+    found = generate(few, out=tmp_path / "qa", llm=models["llm"], **options)
+    assert found["unheard"] == {"generate": 24}
+    notes = " ".join(grids(found)[0].notes)
+    assert "The prompt is too long" in notes
+    assert "Asking again does not help there. A smaller --max-new-tokens does" in notes
+
+
 def test_relations_can_be_capped_and_weighted(qa: Path, world: Path, tmp_path: Path) -> None:
     shutil.copytree(qa, tmp_path / "qa")
     natural = json.loads((qa / "funnel.json").read_text())["relations"]
@@ -341,6 +419,66 @@ def test_deciding_again_keeps_what_is_not_named(
     assert strict["pairs"].get("kept", 0) == 0
     with pytest.raises(SpareError, match="leave out --rethreshold"):
         generate(few, out=tmp_path / "qa", rethreshold=True, max_new_tokens=5)
+
+
+def test_the_counts_of_deciding_again_are_those_of_a_run_that_begins_so(
+    few: Path, models: dict[str, str], tmp_path: Path
+) -> None:
+    """The server is surer of some captions and pairs than of others, fails at a fifth, and is cut
+    off at some: what the old thresholds alone let through is in no count."""
+    from chat_server import NAME, Answer, Asked, ranks, refuses, says, serving
+
+    def behave(asked: Asked) -> Answer:
+        draw = random.Random(f"{sorted(asked.body)} {asked.text}")
+        if llm.CANARY in asked.text:
+            return says(asked, json.dumps([{"question": "Where is it?", "answer": "on the left"}]))
+        if draw.random() < 0.2:
+            return refuses(400, "This question is not liked.")
+        if "response_format" not in asked.body:
+            yes = draw.uniform(0.5, 0.95)
+            return ranks(asked, {"Yes": math.log(yes), "No": math.log(1 - yes)})
+        words = asked.text.split()
+        sides = ("left of", "right of", "above", "far from")
+        pairs = [
+            {
+                "question": f"What is {draw.choice(sides)} the {draw.choice(words)}?",
+                "answer": f"{draw.choice(words)} {draw.choice(words)}",
+            }
+            for _ in range(6)
+        ]
+        text = json.dumps([*pairs, pairs[0], {"question": "Why?", "answer": ""}])
+        return says(asked, text, finish=draw.choice(("stop", "length")))
+
+    begun: dict[str, Any] = {
+        "llm": f"openai:{NAME}",
+        "clip": models["clip"],
+        "clipscore": -1.0,
+        "support": 0.1,
+        "prefilter": 0.5,
+    }
+    moves: list[dict[str, Any]] = [
+        {"prefilter": 0.7},
+        {"prefilter": 0.6, "similar": 0.9, "clipscore": 0.2, "spatial": 0.7},
+        {"support": 0.9, "in_sentence": True, "harmless": 0.2, "cap": 0.9},
+    ]
+    with serving(behave) as server:
+        engine = {"base_url": server.url}
+        loose = generate(few, out=tmp_path / "loose", engine=engine, **begun)
+        begins = [
+            generate(few, out=tmp_path / f"begun {number}", engine=engine, **begun | moved)
+            for number, moved in enumerate(moves)
+        ]
+    for number, (moved, fresh) in enumerate(zip(moves, begins, strict=True)):
+        out = tmp_path / f"moved {number}"
+        shutil.copytree(tmp_path / "loose", out)
+        again = generate(few, out=out, rethreshold=True, **moved)
+        del fresh["seconds"], again["seconds"]
+        assert again == fresh
+        assert fresh["pairs"] != loose["pairs"]
+        assert fresh["unheard"]["generate"] > 0 < fresh["clipscore"]["scored"]
+        made = sum(one["pairs"] for one in fresh["sources"].values())
+        assert sum(fresh["pairs"].values()) == made > 0
+        assert list(out.glob("*/*.replies.jsonl"))  # what failed is still to be asked
 
 
 def test_pairs_about_something_else_may_stay(few: Path, tmp_path: Path) -> None:
@@ -481,7 +619,9 @@ def test_the_data_set_loads_and_its_card_counts_its_rows(qa: Path, tmp_path: Pat
                 for line in card.splitlines()
                 if line.startswith("|")
             ), (column, name)
-    assert "vsr_zeroshot: 715 of its pictures known, 16 pairs left out." in card
+    assert "vsr_zeroshot: 715 of its pictures known; 16 pairs about them." in card
+    assert "vsr_random: 1,874 of its pictures known; 16 pairs about them." in card
+    assert "Left out for this alone: 16 pairs." in card
     assert str(qa) not in card
 
 
@@ -590,16 +730,39 @@ def test_a_users_list_counts_without_benchmarks_and_is_no_benchmark(
 
 
 def test_labels_must_be_of_the_pairs(qa: Path, tmp_path: Path) -> None:
-    names = [name for (name,) in table(qa, "cut", "pair_id")][:2]
+    rows = table(qa, "cut", "pair_id", "reason")
+    names = [name for name, reason in rows if not reason][:2]
     path = tmp_path / "labels.csv"
     text = "id,label\n" + "".join(f"{name},right\n" for name in names)
     path.write_text(text, encoding="utf-8-sig")  # as spreadsheets save it
-    assert rates(path, qa)[0].count == 2
+    found, dropped = rates(path, qa)
+    assert (found[0].count, dropped) == (2, 0)
     path.write_text(f"{text}bogus,right\n")
     with pytest.raises(SpareError, match="'bogus' is not in"):
         rates(path, qa)
     path.write_text("id,label\n")
     with pytest.raises(SpareError, match="no pair in it has a label"):
+        rates(path, qa)
+
+
+def test_labelled_pairs_that_are_dropped_now_are_in_no_rate(
+    qa: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    rows = table(qa, "cut", "pair_id", "reason")
+    dropped = [name for name, reason in rows if reason][:3]
+    kept = [name for name, reason in rows if not reason][:4]
+    path = tmp_path / "labels.csv"
+    text = "id,label\n" + "".join(f"{name},other fault\n" for name in dropped)
+    path.write_text(text + "".join(f"{name},right\n" for name in kept))
+    found, left_out = rates(path, qa)
+    assert (found[0].count, found[0].of, found[-1].count, left_out) == (4, 4, 0, 3)
+    assert main(["review", str(qa), "--labels", str(path)]) == 0
+    shown = capsys.readouterr().out
+    assert "4 pairs that a person looked at" in shown
+    assert "Left out: 3 labelled pairs that the present thresholds drop" in shown
+    path.write_text(text)
+    with pytest.raises(SpareError, match="None of the 3 labelled pairs is kept any more"):
         rates(path, qa)
 
 
@@ -640,7 +803,7 @@ def test_a_person_checks_a_sample(qa: Path, tmp_path: Path) -> None:
     lines = ["run,task,id,label,note"]
     lines += [f"qa,docci,{number},{LABELS[number % 4 == 0]}," for number in range(40)]
     (tmp_path / "labels.csv").write_text("\n".join([*lines, "qa,docci,99,,"]))
-    found = {one.label: one for one in rates(tmp_path / "labels.csv")}
+    found = {one.label: one for one in rates(tmp_path / "labels.csv")[0]}
     assert found["right"].count == 30
     assert (found["all faults"].count, found["all faults"].of) == (10, 40)
     assert found["all faults"].low < 25 < found["all faults"].high
@@ -996,3 +1159,70 @@ def test_generators_and_pre_filters_side_by_side(
         path.write_text(f'\n{{"caption": "A cup.", "spatial": false}}\n{line}\n')
         assert main(arguments) == 2
         assert "row 3: a JSON object with caption" in capsys.readouterr().err
+
+
+def test_questions_without_a_reply_are_told_and_are_no_answers(
+    few: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from chat_server import NAME, Answer, Asked, ranks, refuses, says, serving
+
+    monkeypatch.setenv("COLUMNS", "200")
+    long = "This model's maximum context length is 64 tokens, reduce the length."
+    said = {"one": (-0.1, -3.0), "two": (-3.0, -0.1), "three": (-3.0, -0.1)}
+
+    def behave(asked: Asked) -> Answer:
+        if asked.body.get("logprobs") and asked.text in said:
+            yes, no = said[asked.text]
+            return ranks(asked, {"Yes": yes, "No": no})
+        if asked.text == "four":
+            return refuses(400, "This question is not liked.")
+        if asked.body.get("logprobs"):
+            return ranks(asked, {"Yes": -0.1, "No": -3.0})
+        if asked.text != llm.CANARY and asked.text.startswith("A b"):
+            return refuses(400, long)
+        pair = {"question": "Where is the cup?", "answer": "left of the plate"}
+        return says(asked, json.dumps([pair]))
+
+    path = tmp_path / "labelled.jsonl"
+    truths = {"one": True, "two": False, "three": True, "four": True}
+    rows = [{"caption": text, "spatial": truth} for text, truth in truths.items()]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with serving(behave) as server:
+        common = ["--out", str(tmp_path / "out"), "--llm", f"openai:{NAME}"]
+        common += ["--base-url", server.url]
+        assert main(["ablate", "--labelled", str(path), *common]) == 1
+        shown = " ".join(capsys.readouterr().out.split())
+        assert "0.67 1.00 0.50 0.67 1 " in shown  # of three captions
+        assert "gave no reply to 1 question, which no rate counts" in shown
+        assert "This question is not liked" in shown
+        assert main(["ablate", str(few), "-n", "24", *common]) == 1
+        shown = " ".join(capsys.readouterr().out.split())
+    tables = [Inputs(tmp_path, part).captions for part in find_parts(few)]
+    texts = [text for one in tables for text in one.column("caption").to_pylist()]
+    failed = sum(text.startswith("A b") for text in texts)
+    assert 0 < failed < 24
+    assert re.search(rf" 24 {24 - failed} 1\.0 100\.0 % \d+ 0 {failed} ", shown)
+    assert "maximum context length is 64" in shown
+    assert "Asking again does not help there. A smaller --max-new-tokens does" in shown
+
+
+def test_a_sample_belongs_to_its_captions_and_is_drawn_again_where_it_is_damaged(
+    world: Path, tmp_path: Path
+) -> None:
+    from spare.generation.ablation import compare_generators
+
+    docci, pixmo = (world / "captions" / name for name in ("docci", "pixmo-cap"))
+    out = tmp_path / "ab"
+    first = compare_generators(docci, ["template:"], out=out, number=20)
+    for captions_of, number in ((pixmo, 20), (docci, 21)):
+        with pytest.raises(SpareError, match=f"holds another sample than {number} captions of"):
+            compare_generators(captions_of, ["template:"], out=out, number=number)
+    sample = out / "captions" / "sample"
+    before = contents(out / "template")
+    for name in ("00000.parquet", "manifest.json"):
+        data = (sample / name).read_bytes()
+        (sample / name).write_bytes(data[: len(data) // 2])
+        again = compare_generators(docci, ["template:"], out=out, number=20)
+        assert (again[0].pairs, again[0].kept) == (first[0].pairs, first[0].kept)
+        assert contents(out / "template") == before
+        assert (sample / name).read_bytes() == data

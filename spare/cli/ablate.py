@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from spare.cli.eval import add_server_arguments
-from spare.errors import SpareError
+from spare.errors import SpareError, counted
+
+if TYPE_CHECKING:
+    from spare.generation.ablation import Classifier, Generator
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,7 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_server_arguments(parser)
     parser.epilog = (
         "For the paper's other ablations publish one part of the pairs: `spare publish --only "
-        "source=docci`, `--only class=projective`."
+        "source=docci`, `--only class=projective`. Exit code: 0 every question has a reply; 1 some "
+        "have none (the same command asks again)."
     )
 
 
@@ -37,6 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
     from spare.leaderboards.grids import Column, Grid, show
 
     llms = arguments.llm or ["template:"]
+    unheard = 0
     engine = {
         "dtype": arguments.dtype,
         "device": arguments.device,
@@ -57,37 +64,60 @@ def run(arguments: argparse.Namespace) -> int:
                 clip=arguments.clip,
                 max_new_tokens=arguments.max_new_tokens,
             )
-        names = ("passed", "pairs", "per caption", "about space", "kept", "cut off", "s/caption")
+        names = (
+            *("passed", "pairs", "per caption", "about space", "kept", "cut off", "no reply"),
+            "s/caption",
+        )
         rows = [
             (
                 one.name,
                 f"{one.passed:,}",
                 f"{one.pairs:,}",
-                f"{one.pairs / one.passed:.1f}" if one.passed else "-",
+                f"{one.pairs / one.replied:.1f}" if one.replied else "-",
                 f"{100 * one.spatial / one.pairs:.1f} %" if one.pairs else "-",
                 f"{one.kept:,}",
                 f"{one.cut_off:,}",
+                f"{one.unheard:,}",
                 f"{one.seconds:.2f}",
             )
             for one in made
         ]
         columns = [Column("generator"), *(Column(name, True) for name in names)]
         about = "about space: pairs with a keyword of Table 10; the paper's authors looked at them."
-        show([Grid(f"{made[0].captions:,} captions", columns, rows, [about])])
+        notes = [about, *_unheard(made)]
+        show([Grid(f"{made[0].captions:,} captions", columns, rows, notes)])
+        unheard += sum(one.unheard for one in made)
     if arguments.labelled:
         with progress() as on_event:
             told = compare_classifiers(
                 arguments.labelled, llms, out=arguments.out, on_event=on_event, engine=engine
             )
-        measures = ("accuracy", "precision", "recall", "F1", "s/caption")
+        measures = ("accuracy", "precision", "recall", "F1", "no reply", "s/caption")
         lines = [
             (
                 one.name,
-                *(f"{value:.2f}" for value in (one.accuracy, one.precision, one.recall, one.f1)),
+                *(
+                    f"{value:.2f}" if one.heard else "-"
+                    for value in (one.accuracy, one.precision, one.recall, one.f1)
+                ),
+                f"{one.unheard:,}",
                 f"{one.seconds:.3f}",
             )
             for one in told
         ]
         columns = [Column("pre-filter"), *(Column(name, True) for name in measures)]
-        show([Grid("Is the caption about space?", columns, lines)])
-    return 0
+        show([Grid("Is the caption about space?", columns, lines, _unheard(told))])
+        unheard += sum(one.unheard for one in told)
+    return 1 if unheard else 0
+
+
+def _unheard(found: Sequence[Generator] | Sequence[Classifier]) -> list[str]:
+    """What a table says of questions without a reply."""
+    from spare.generation.tables import remedy
+
+    return [
+        f"{one.name} gave no reply to {counted(one.unheard, 'question')}, which no rate counts; "
+        f"the same command asks again. The first error: {one.first_error}{remedy(one.first_error)}"
+        for one in found
+        if one.unheard
+    ]

@@ -62,7 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
 ABOUT = {
     "ok": "there, and decoded whole",
     "transient": "not now; the same command asks again",
-    "gone": "the server has it no more",
+    "gone": "not there: its server, archive or folder does not have it",
     "refused": "its address leads where it must not, or its owner does not want this",
     "broken": "no picture that can be used",
 }

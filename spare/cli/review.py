@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from spare.errors import SpareError
+from spare.errors import SpareError, counted
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,12 +43,17 @@ def _rates(path: str, pairs: str) -> int:
     from spare.generation.review import rates
     from spare.leaderboards.grids import Column, Grid, show
 
-    found = rates(path, pairs)
+    found, dropped = rates(path, pairs)
     rows = [
         (one.label, f"{one.count:,}", f"{one.share:.1f} %", f"{one.low:.1f} to {one.high:.1f}")
         for one in found
     ]
     columns = [Column("label"), *(Column(name, True) for name in ("pairs", "share", "95 %"))]
     title = f"{found[0].of:,} pairs that a person looked at"
-    show([Grid(title, columns, rows, strong=frozenset({len(rows) - 1}))])
+    notes = [
+        f"Left out: {counted(dropped, 'labelled pair')} that the present thresholds drop; the "
+        "shares are of pairs that are kept."
+    ]
+    last = frozenset({len(rows) - 1})
+    show([Grid(title, columns, rows, notes if dropped else [], strong=last)])
     return 0

@@ -29,39 +29,57 @@ class Generator:
     """What a generator made of a sample of captions.
 
     Attributes:
-        captions: in the sample; passed: those that its pre-filter let pass.
+        captions: in the sample; passed: those that its pre-filter let pass; replied: those of
+            these that it wrote a reply about.
         pairs: all that it wrote; spatial: those with a keyword of Table 10; kept: those that all
             filters let pass.
         cut_off: replies that reached their bound.
+        unheard: questions of any stage without a reply; first_error: why the first has none.
         seconds: per caption, of all stages, models loaded in between; also those of earlier calls.
     """
 
     name: str
     captions: int
     passed: int
+    replied: int
     pairs: int
     spatial: int
     kept: int
     cut_off: int
+    unheard: int
+    first_error: str
     seconds: float
 
 
 @dataclass(frozen=True, slots=True)
 class Classifier:
-    """How a pre-filter does on labelled captions: counts, and seconds per caption."""
+    """How a pre-filter does on labelled captions.
+
+    Attributes:
+        hits, misses, false_alarms, rejections: captions that it said something of.
+        unheard: captions that it gave no reply to, in none of the other counts; first_error: why
+            the first has none.
+        seconds: per caption.
+    """
 
     name: str
     hits: int
     misses: int
     false_alarms: int
     rejections: int
+    unheard: int
+    first_error: str
     seconds: float
 
     @property
+    def heard(self) -> int:
+        """Captions that it said something of."""
+        return self.hits + self.misses + self.false_alarms + self.rejections
+
+    @property
     def accuracy(self) -> float:
-        """Share that is right."""
-        total = self.hits + self.misses + self.false_alarms + self.rejections
-        return (self.hits + self.rejections) / total if total else 0.0
+        """Share that is right of what it said."""
+        return (self.hits + self.rejections) / self.heard if self.heard else 0.0
 
     @property
     def precision(self) -> float:
@@ -121,15 +139,19 @@ def compare_generators(
         )
         sources = funnel["sources"].values()
         pairs = Counter(funnel["pairs"])
+        passed = sum(one.get("passed", 0) for one in sources)
         found.append(
             Generator(
                 name=name,
                 captions=sample,
-                passed=sum(one.get("passed", 0) for one in sources),
+                passed=passed,
+                replied=passed - funnel["unheard"].get("generate", 0),
                 pairs=sum(pairs.values()),
                 spatial=funnel["spatial"],
                 kept=pairs["kept"],
                 cut_off=funnel["replies"].get("length", 0),
+                unheard=sum(funnel["unheard"].values()),
+                first_error=funnel["first_error"],
                 seconds=funnel["seconds"] / sample,
             )
         )
@@ -143,18 +165,20 @@ def _sample(captions: Path, out: Path, number: int) -> int:
     parts = find_parts(captions)
     names = [name for part in parts for name in _ids(part.path)]
     chosen = set(nsmallest(number, names))  # digests, so the smallest are a random draw
-    made = out / "sample" / "manifest.json"
-    if made.exists():
-        there = reading.read_manifest(made)["counts"]["captions"]
-        if there != len(chosen):
-            raise SpareError(
-                f"{out.parent} holds a sample of {counted(there, 'caption')}, and -n {number} asks "
-                "for another; choose another --out."
-            )
+    mark = shards.remade(sorted(chosen))
+    path = out / "sample" / "00000.parquet"
+    made = path.with_name("manifest.json")
+    there = _sampled(made)
+    if there and there != mark:
+        raise SpareError(
+            f"{out.parent} holds another sample than {counted(number, 'caption')} of {captions}; "
+            "choose another --out."
+        )
+    if there and shards.is_fresh(path, mark):
         return len(chosen)
     tables = []
     for part in parts:
-        table = shards.read(part.path)
+        table = shards.read(part.path, writer="spare captions")
         mask = [name in chosen for name in table.column("caption_id").to_pylist()]
         kept = table.filter(pyarrow.array(mask, pyarrow.bool_()))
         # A picture below its own source's folder is named from the root here.
@@ -167,15 +191,24 @@ def _sample(captions: Path, out: Path, number: int) -> int:
         place = kept.schema.get_field_index("image")
         tables.append(kept.set_column(place, "image", pyarrow.array(images, pyarrow.string())))
     whole = pyarrow.concat_tables(tables).cast(reading.schema())
-    path = out / "sample" / "00000.parquet"
-    shards.write(path, whole, {"fingerprint": shards.remade(sorted(chosen))})
+    shards.write(path, whole, {"fingerprint": mark})
     told = {"format": 1, "source": "sample", "data": "/", "files": {}, "faults": [], "shards": 1}
-    write_json(path.with_name("manifest.json"), {**told, "counts": {"captions": len(whole)}})
+    write_json(made, {**told, "counts": {"captions": len(whole)}, "drawn": mark})
     return len(chosen)
 
 
+def _sampled(made: Path) -> str:
+    """Which captions a sample is of, as its manifest says it; "" if there is none, or a torn one:
+    then it is drawn again."""
+    try:
+        return str(reading.read_manifest(made).get("drawn", "of an earlier version"))
+    except DataError:
+        return ""
+
+
 def _ids(path: Path) -> list[str]:
-    names: list[str] = shards.read(path, ["caption_id"]).column("caption_id").to_pylist()
+    table = shards.read(path, ["caption_id"], "spare captions")
+    names: list[str] = table.column("caption_id").to_pylist()
     return names
 
 
@@ -204,7 +237,8 @@ def compare_classifiers(
     for name in dict.fromkeys(llms):
         start = time.monotonic()
         if name == "template:":
-            said = [bool(find_mentions(tokens(caption))) for caption, _ in rows]
+            said: list[bool | None] = [bool(find_mentions(tokens(caption))) for caption, _ in rows]
+            errors: list[str] = []
         else:
             log = Path(out) / f"{llm.caption_key(name, 'classify')}.replies.jsonl"
             requests = [
@@ -220,7 +254,9 @@ def compare_classifiers(
                 on_event(progress)
 
             replies = llm.answered(models.llm, requests, log, on_reply)
-            said = [llm.probability(replies[str(number)]) >= cutoff for number in range(len(rows))]
+            given = [replies[str(number)] for number in range(len(rows))]
+            errors = [reply.error for reply in given if not reply.likelihoods]
+            said = [llm.probability(one) >= cutoff if one.likelihoods else None for one in given]
         seconds = (time.monotonic() - start) / len(rows)
         counts = Counter(zip(said, (truth for _, truth in rows), strict=True))
         found.append(
@@ -230,6 +266,8 @@ def compare_classifiers(
                 misses=counts[False, True],
                 false_alarms=counts[True, False],
                 rejections=counts[False, False],
+                unheard=counts[None, True] + counts[None, False],
+                first_error=next(iter(errors), ""),
                 seconds=seconds,
             )
         )

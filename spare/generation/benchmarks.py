@@ -29,6 +29,9 @@ NEAREST = 4
 EXCLUDED = "excluded"
 """Stands for the benchmark of a picture that is in the user's list."""
 
+BETWEEN = ", "
+"""Stands between the names of benchmarks that ask about the same picture."""
+
 SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 
 TELLING = range(8, 57)
@@ -47,16 +50,17 @@ class Known:
     def __init__(self, options: Options) -> None:
         self._pictures = Pictures(options.blobs)
         self._shard: tuple[Inputs, list[tuple[str, str]]] | None = None
-        self._coco: dict[int, str] = {}
-        self._bytes: dict[str, str] = {}
-        self._hashes: dict[int, str] = {}
+        # Tasks share pictures, so each has all the tasks that ask about it.
+        self._coco: dict[int, list[str]] = {}
+        self._bytes: dict[str, list[str]] = {}
+        self._hashes: dict[int, list[str]] = {}
         self.checked: Counter[str] = Counter()
         self.unread: Counter[str] = Counter()
         self._excluded = frozenset(_lines(options.exclude)) if options.exclude else frozenset()
         for task, numbers in () if options.benchmarks == "none" else _built_in():
             self.checked[task] = len(numbers)
             for number in numbers:
-                self._coco.setdefault(number, task)
+                self._coco.setdefault(number, []).append(task)
         if options.benchmarks not in ("", "none"):
             folder = _require_folder(options)
             for name in LISTED:
@@ -78,46 +82,55 @@ class Known:
         for picture in pictures:
             match = COCO_NAME.search(picture.name)
             if match:
-                self._coco.setdefault(int(match.group(1)), name)
+                self._coco.setdefault(int(match.group(1)), []).append(name)
             try:
-                self._bytes.setdefault(digest(picture), name)
+                self._bytes.setdefault(digest(picture), []).append(name)
                 hashed = int(perceptual_hash(open_picture(picture)), 16)
                 if hashed.bit_count() in TELLING:
-                    self._hashes.setdefault(hashed, name)
+                    self._hashes.setdefault(hashed, []).append(name)
             except PictureError:
                 self.unread[name] += 1
 
     def find(self, inputs: Inputs, row: int) -> tuple[str, str]:
-        """The benchmark that asks about a caption's picture, and how that is known; "excluded" and
-        the line of the user's list, if the picture is in that; "" twice if none does."""
+        """The benchmarks that ask about a caption's picture, with `BETWEEN` in between, and how the
+        first is known; "" twice if none does. Where the picture is in the user's list, that comes
+        first: "excluded", and the line of the list."""
         if self._shard is None or self._shard[0] is not inputs:
             columns = (inputs.captions.column(name).to_pylist() for name in _COLUMNS)
             self._shard = inputs, list(zip(*columns, strict=True))
         subset, key = self._shard[1][row]
+        ways: list[tuple[str, list[str]]] = []
         if key in self._excluded:
-            return EXCLUDED, key
+            ways.append((key, [EXCLUDED]))
         if subset == "coco" and key.isdecimal() and int(key) in self._coco:
-            return self._coco[int(key)], "coco id"
-        if not (self._bytes or self._excluded):
+            ways.append(("coco id", self._coco[int(key)]))
+        if self._bytes or self._excluded:
+            ways += self._by_looks(inputs, row)
+        if not ways:
             return "", ""
+        ways.sort(key=lambda way: EXCLUDED not in way[1])
+        names = dict.fromkeys(name for _, tasks in ways for name in tasks)
+        return BETWEEN.join(names), ways[0][0]
+
+    def _by_looks(self, inputs: Inputs, row: int) -> Iterator[tuple[str, list[str]]]:
+        """How a caption's picture itself is known, and the tasks that ask about it."""
         picture = self._pictures.of(inputs, row)
         if isinstance(picture, str):
-            return "", ""
+            return
         try:
             found = digest(picture)
             if found in self._excluded:
-                return EXCLUDED, found
+                yield found, [EXCLUDED]
             if found in self._bytes:
-                return self._bytes[found], "sha256"
-            hashed = int(perceptual_hash(open_picture(picture)), 16)
+                yield "sha256", self._bytes[found]
+            if not len(self._numbers):
+                return
+            hashed = numpy.uint64(int(perceptual_hash(open_picture(picture)), 16))
         except PictureError:
-            return "", ""
-        if len(self._numbers):
-            apart = numpy.bitwise_count(self._numbers ^ numpy.uint64(hashed))
-            nearest = int(apart.argmin())
-            if apart[nearest] <= NEAREST:
-                return self._hashes[int(self._numbers[nearest])], "perceptual hash"
-        return "", ""
+            return
+        apart = numpy.bitwise_count(self._numbers ^ hashed)
+        for number in self._numbers[apart <= NEAREST]:
+            yield "perceptual hash", self._hashes[int(number)]
 
 
 _COLUMNS = ("subset", "image_key")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from spare.errors import counted
 from spare.generation.tables import grids
 from spare.leaderboards.grids import Column, Grid, written
 
@@ -123,11 +124,12 @@ def _checked(funnel: Mapping[str, Any], manifest: Mapping[str, Any]) -> str:
     lines = ["## Benchmarks\n"]
     if manifest["options"]["benchmarks"] == "none":
         return "\n".join([*lines, "Pictures that benchmarks ask about were **not** looked for."])
-    removed = funnel["contamination"]
+    about = funnel["contamination"]
     for name, known in funnel["benchmarks"].items():
-        lines.append(
-            f"- {name}: {known:,} of its pictures known, {removed.get(name, 0):,} pairs left out."
-        )
+        told = counted(about.get(name, 0), "pair")
+        lines.append(f"- {name}: {known:,} of its pictures known; {told} about them.")
+    dropped = counted(funnel["pairs"].get("benchmark picture", 0), "pair")
+    lines.append(f"- Left out for this alone: {dropped}. The others were dropped before.")
     lines.append("- Pictures of benchmarks that are not named here were not looked for.")
     return "\n".join(lines)
 

@@ -4,23 +4,34 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from itertools import chain, compress
 from pathlib import Path
 from typing import Any
 
+from spare.generation.benchmarks import BETWEEN
 from spare.generation.captions import Part
 from spare.generation.stages import Inputs, Options, wanted
 
 ASKING = ("prefilter", "generate", "spatial", "tags")
 """Stages that may ask a language model."""
 
+UNSCORED = frozenset(
+    ("prefilter", "repeat", "contradiction", "similar", "reference", "support", "in sentence")
+)
+"""Reasons of filters in front of CLIPScore: it is not asked about what they drop."""
+
 
 def funnel(out: Path, parts: Sequence[Part], options: Options) -> dict[str, Any]:
-    """Counts over all shards, as `funnel.json` and the data set's card show them.
+    """Counts over all shards that have been decided on, as `funnel.json` and the data set's card
+    show them. What a stage has found out about captions and pairs that the options would not have
+    let come to it is not counted, so they are those of a run that begins with these options.
 
     Keys: spatial (pairs with a keyword of Table 10), sources (source -> captions, passed, words,
     pairs), prefilter (what the gate and the model did), replies (how replies ended), unheard (stage
-    -> questions that a language model gave no reply to), guard, clipscore (drop rates on both
-    scales, quantiles), contamination (benchmark -> pairs), frames (frame of reference -> pairs).
+    -> questions that a language model gave no reply to), first_error (why the first of them has
+    none; "" if all have one), guard, clipscore (drop rates on both scales, quantiles),
+    contamination (benchmark -> pairs about its pictures, be they dropped for that or not), frames
+    (frame of reference -> pairs).
     """
     sources: dict[str, Counter[str]] = {}
     gate: Counter[str] = Counter()
@@ -28,30 +39,41 @@ def funnel(out: Path, parts: Sequence[Part], options: Options) -> dict[str, Any]
     guard = Counter({"merges blocked": 0, "merges": 0})
     benchmarks: Counter[str] = Counter()
     frames: Counter[str] = Counter()
-    unheard: Counter[str] = Counter()
+    errors: dict[str, list[str]] = {stage: [] for stage in ASKING}
     spatial = 0
     cosines: list[float] = []
     for part in parts:
         inputs = Inputs(out, part)
-        _captions(inputs, options, sources, gate, replies)
-        for stage in () if options.template else ASKING:
-            unheard[stage] += sum(map(bool, inputs.column(stage, "error")))
-        for near in filter(None, inputs.column("duplicates", "near")):
+        passes = _captions(inputs, options, sources, gate, replies)
+        reasons = inputs.column("cut", "reason")
+        there = [reason != "prefilter" for reason in reasons]
+        if not options.template:
+            errors["prefilter"] += filter(None, inputs.column("prefilter", "error"))
+            errors["generate"] += filter(None, compress(inputs.column("generate", "error"), passes))
+            unscored = [reason == "not scored" for reason in reasons]
+            errors["spatial"] += filter(None, compress(inputs.column("spatial", "error"), unscored))
+            errors["tags"] += filter(None, compress(inputs.column("tags", "error"), there))
+        for near in filter(None, compress(inputs.column("duplicates", "near"), there)):
             close = [one for one in near if one["cosine"] >= options.similar]
             guard["merges blocked"] += any(one["guarded"] for one in close)
             guard["merges"] += any(not one["guarded"] for one in close)
         if wanted("contamination", options):
-            benchmarks.update(filter(None, inputs.column("contamination", "benchmark")))
+            names = compress(inputs.column("contamination", "benchmark"), there)
+            for tasks, count in Counter(filter(None, names)).items():
+                benchmarks.update(dict.fromkeys(tasks.split(BETWEEN), count))
         if wanted("clipscore", options):
-            cosines += [one for one in inputs.column("clipscore", "cosine") if one is not None]
-        spatial += sum(map(bool, inputs.column("tags", "relation")))
-        frames.update(inputs.column("tags", "frame"))
+            scored = [reason not in UNSCORED for reason in reasons]
+            some = compress(inputs.column("clipscore", "cosine"), scored)
+            cosines += [one for one in some if one is not None]
+        spatial += sum(map(bool, compress(inputs.column("tags", "relation"), there)))
+        frames.update(compress(inputs.column("tags", "frame"), there))
     return {
         "spatial": spatial,
         "sources": {name: dict(counts) for name, counts in sources.items()},
         "prefilter": dict(gate),
         "replies": dict(replies),
-        "unheard": {stage: count for stage, count in unheard.items() if count},
+        "unheard": {stage: len(some) for stage, some in errors.items() if some},
+        "first_error": next(chain.from_iterable(errors.values()), ""),
         "guard": dict(guard),
         "clipscore": _scale(cosines, options),
         "contamination": dict(benchmarks),
@@ -65,7 +87,10 @@ def _captions(
     sources: dict[str, Counter[str]],
     gate: Counter[str],
     replies: Counter[str],
-) -> None:
+) -> list[bool]:
+    """Count the captions of a shard, and return which of them pairs were asked for."""
+    import pyarrow.compute
+
     names = inputs.captions.column("source").to_pylist()
     words = inputs.captions.column("words").to_pylist()
     before, made = inputs.table("prefilter"), inputs.table("generate")
@@ -75,28 +100,32 @@ def _captions(
         before.column("gate").to_pylist(),
         before.column("probability").to_pylist(),
         made.column("asked").to_pylist(),
-        made.column("pairs").to_pylist(),
+        pyarrow.compute.list_value_length(made.column("pairs")).to_pylist(),
         made.column("finish").to_pylist(),
         made.column("rejected").to_pylist(),
         made.column("error").to_pylist(),
         strict=True,
     )
+    passes = []
     for name, count, passed, probability, asked, pairs, finish, rejected, error in columns:
+        likely = probability is not None and probability >= options.prefilter
+        passes.append(asked and likely)
         of_source = sources.setdefault(name, Counter())
         of_source["captions"] += 1
         of_source["words"] += count
-        of_source["passed"] += asked and probability >= options.prefilter
-        of_source["pairs"] += len(pairs)
+        of_source["passed"] += passes[-1]
+        of_source["pairs"] += pairs if passes[-1] else 0
         gate["stopped by the gate"] += not passed
         if not passed and probability is not None and not options.template:
             gate["spot checks"] += 1
-            gate["spot checks about space"] += probability >= options.prefilter
+            gate["spot checks about space"] += likely
         if passed and probability is not None:
             gate["let through by the gate"] += 1
-            gate["let through by both"] += probability >= options.prefilter
-        if asked:
+            gate["let through by both"] += likely
+        if passes[-1]:
             replies["error" if error else finish] += 1
             replies["objects that were no pairs"] += rejected
+    return passes
 
 
 def _scale(cosines: list[float], options: Options) -> dict[str, Any]:

@@ -113,9 +113,10 @@ def fetch_images(
         look_up: finds a host's addresses.
 
     Raises:
-        SpareError: there are no captions, or the disk is full.
+        SpareError: there are no captions, the store would lie among them, or the disk is full.
     """
     out = Path(out)
+    _check_apart(Path(captions), out)
     places = _places(captions)
     chosen = limits or Limits()
     with locked(out), contextlib.closing(ReplyLog(out / JOURNAL)) as journal:
@@ -132,6 +133,17 @@ def fetch_images(
             on_event(progress)
         lines = (journal.line(place.key) for place in places)
         return _write_table(out, lines)
+
+
+def _check_apart(captions: Path, out: Path) -> None:
+    """Captions are found by their shards, and the store's table looks like one of theirs."""
+    folders = {part.path.parent.resolve() for part in find_parts(captions)}
+    folders |= {captions.resolve(), *(folder.parent for folder in folders)}
+    if out.resolve() in folders or captions.resolve() in out.resolve().parents:
+        raise SpareError(
+            f"{out} is among the captions, and a store of pictures would be taken for captions; "
+            "choose another --out."
+        )
 
 
 def _is_settled(journal: ReplyLog, place: Place, out: Path) -> bool:

@@ -16,7 +16,7 @@ import gc
 import json
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -39,6 +39,7 @@ from spare.generation.stages import (
     asks,
     groups,
     load_stage,
+    require_wanted,
     shard_path,
     wanted,
 )
@@ -114,8 +115,7 @@ def generate(
     if out.resolve() in (folder, *above):
         raise SpareError(f"{out} holds the captions themselves; choose another --out.")
     parts = find_parts(captions)
-    for name in stages:
-        load_stage(name)
+    require_wanted(stages, chosen)
     if not rethreshold:
         _check_files(chosen, out, parts)
     with locked(out):
@@ -148,12 +148,13 @@ def generate(
         on_event("Deciding which pairs are kept ...")
         started = time.monotonic()
         decided = cut(out, parts, chosen)
+        # A run that begins with these options has no pairs of captions that they stop.
+        decided["pairs"].pop("prefilter", None)
         found = funnel(out, parts, chosen) | decided
         found |= {name: manifest[name] for name in ("benchmarks", "excluded")}
-        found["first_error"] = _first_error(out, parts, found["unheard"])
         found["seconds"] = round(manifest["seconds"] + time.monotonic() - started, 3)
         write_json(out / FUNNEL, found)
-        if not found["unheard"]:
+        if not found["unheard"] and not rethreshold:
             # Until then they are kept, for shards are made again for one question of theirs.
             for log in out.glob("*/*.replies.jsonl"):
                 log.unlink()
@@ -427,17 +428,6 @@ def _missing(out: Path, parts: Sequence[Part], options: Options) -> list[str]:
         if wanted(name, options)
         and any(shards.facts(shard_path(out, name, part)) is None for part in parts)
     ]
-
-
-def _first_error(out: Path, parts: Sequence[Part], stages: Iterable[str]) -> str:
-    """Why a model gave no reply to the first question that has none; "" if all have one."""
-    errors = (
-        error
-        for stage in stages
-        for part in parts
-        for error in Inputs(out, part).column(stage, "error")
-    )
-    return next(filter(None, errors), "")
 
 
 def read_pipeline(out: str | Path) -> tuple[list[Part], Options, dict[str, Any]]:

@@ -14,10 +14,11 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from heapq import nsmallest
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
-from spare.errors import DataError, PictureError, SpareError
+from spare.errors import DataError, PictureError, SpareError, counted
 from spare.generation.pictures import Pictures
 from spare.generation.pipeline import read_pipeline
 from spare.generation.stages import Inputs
@@ -132,22 +133,28 @@ def _picture(pictures: Pictures, inputs: Inputs, row: int) -> Mapping[str, str]:
     return {"source": source, "problem": problem}
 
 
-def rates(path: str | Path, pairs: str | Path = "") -> list[Rate]:
-    """The share of each label in a CSV file that the page saved, and of all that are not right.
+def rates(path: str | Path, pairs: str | Path = "") -> tuple[list[Rate], int]:
+    """The share of each label in a CSV file that the page saved, and of all that are not right; and
+    how many labelled pairs it leaves out, since they are not kept any more: rates are of pairs that
+    are in the data set.
 
     Args:
-        pairs: folder of `spare generate`; every labelled pair must be one of its kept ones.
+        pairs: folder of `spare generate` that the labelled pairs are of.
 
     Raises:
         SpareError: it is no such file, has a label that is none, or one of another data set's
-            pairs, or nothing is labelled.
+            pairs, or nothing that is kept is labelled.
     """
     from statsmodels.stats.proportion import proportion_confint
 
     of_pairs = _labels(Path(path))
-    if pairs:
-        _check_ids(of_pairs, pairs)
-    labels = list(of_pairs.values())
+    dropped = _dropped(of_pairs, pairs) if pairs else set()
+    labels = [label for name, label in of_pairs.items() if name not in dropped]
+    if not labels:
+        raise SpareError(
+            f"None of the {counted(len(dropped), 'labelled pair')} is kept any more in {pairs}; "
+            f"`spare review {pairs}` draws others."
+        )
     counts = Counter(labels)
     found = []
     wrong = sum(count for label, count in counts.items() if label not in GOOD)
@@ -155,14 +162,18 @@ def rates(path: str | Path, pairs: str | Path = "") -> list[Rate]:
         low, high = proportion_confint(count, len(labels), method="wilson")
         share = 100 * count / len(labels)
         found.append(Rate(label, count, len(labels), share, 100 * float(low), 100 * float(high)))
-    return found
+    return found, len(dropped)
 
 
-def _check_ids(labels: Mapping[str, str], pairs: str | Path) -> None:
+def _dropped(labels: Mapping[str, str], pairs: str | Path) -> set[str]:
+    """Labelled pairs that are dropped. Raises SpareError if one is of another data set."""
     parts, _, _ = read_pipeline(pairs)
-    left = set(labels)
+    left, dropped = set(labels), set()
     for part in parts:
-        left.difference_update(Inputs(Path(pairs), part).column("cut", "pair_id"))
+        inputs = Inputs(Path(pairs), part)
+        names, reasons = inputs.column("cut", "pair_id"), inputs.column("cut", "reason")
+        dropped |= left.intersection(compress(names, reasons))
+        left.difference_update(names)
     if left:
         raise SpareError(
             f"{min(left)!r} and {len(left) - 1} more of the labelled pairs are not in {pairs}: the "
@@ -170,6 +181,7 @@ def _check_ids(labels: Mapping[str, str], pairs: str | Path) -> None:
             if len(left) > 1
             else f"The labelled pair {min(left)!r} is not in {pairs}."
         )
+    return dropped
 
 
 def _labels(path: Path) -> Mapping[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -92,7 +93,7 @@ def _notes(found: Mapping[str, Any]) -> Iterator[str]:
             "same command asks again."
         )
     if found.get("first_error"):
-        yield f"The first error: {found['first_error']}"
+        yield f"The first error: {found['first_error']}{remedy(found['first_error'])}"
     guard = found["guard"]
     if guard.get("merges") or guard.get("merges blocked"):
         yield (
@@ -117,6 +118,20 @@ def _notes(found: Mapping[str, Any]) -> Iterator[str]:
         )
     elif listed and not listed["lines"]:
         yield "The file of --exclude-images is empty."
+
+
+TOO_LONG = re.compile(r"too long|context length|context window|reduce the length", re.IGNORECASE)
+"""How engines and servers say that a prompt does not go into the model."""
+
+
+def remedy(error: str) -> str:
+    """What helps against an error that asking again does not; "" of any other."""
+    if not TOO_LONG.search(error):
+        return ""
+    return (
+        " Asking again does not help there. A smaller --max-new-tokens does, for the reply has to "
+        "find room too; or a model, or a server, with a longer context."
+    )
 
 
 def _pairs(found: Mapping[str, Any]) -> Grid:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from codecs import BOM_UTF8
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,9 @@ from spare.generation.captions import Notes
 def read_objects(
     path: Path, columns: Sequence[str], text: str, notes: Notes
 ) -> Iterator[dict[str, Any]]:
-    """The objects of a file that have all the columns, `text` of which holds words (or null, which
-    is an empty caption); other lines are counted and told.
+    """The objects of a file that have all the columns, each a text or a whole number, and `text` a
+    text (or null, which is an empty caption); other lines are counted and told. A mark of byte
+    order in front of the first line is passed over.
 
     Raises:
         DataError: the file cannot be read, or not one of its lines is what it should be.
@@ -32,7 +34,7 @@ def read_objects(
                     continue
                 notes.counts["rows"] += 1
                 try:
-                    value = orjson.loads(line)
+                    value = orjson.loads(line.removeprefix(BOM_UTF8) if number == 1 else line)
                 except orjson.JSONDecodeError:
                     notes.fault("bad JSON", f"{path}, line {number}: no JSON.")
                     continue
@@ -47,7 +49,13 @@ def read_objects(
                 if value[text] is None:
                     value[text] = ""
                 if not isinstance(value[text], str):
-                    notes.fault("captions that are no text", f"{path}, line {number}: {text}.")
+                    told = f"{path}, line {number}: its {text} is no text."
+                    notes.fault("captions that are no text", told)
+                    continue
+                strange = [name for name in columns if not isinstance(value[name], str | int)]
+                if strange:
+                    told = f"its {strange[0]} is no text and no whole number."
+                    notes.fault("fields that are no text", f"{path}, line {number}: {told}")
                     continue
                 good += 1
                 yield value

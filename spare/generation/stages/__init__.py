@@ -243,6 +243,20 @@ def wanted(name: str, options: Options) -> bool:
     return says is None or says(options)
 
 
+IDLE = {
+    "clipscore": "without --clip, which names a dual encoder",
+    "contamination": "with --benchmarks none and without --exclude-images",
+}
+"""The stages that options may leave out -> when they do."""
+
+
+def require_wanted(names: Sequence[str], options: Options) -> None:
+    """Raises SpareError if a stage is none, or has nothing to do under the options."""
+    for name in names:
+        if not wanted(name, options):
+            raise SpareError(f"The stage {name} has nothing to do {IDLE[name]}.")
+
+
 def asks(name: str, options: Options) -> bool:
     """Whether a stage asks a model under the options."""
     says: Callable[[Options], bool] | None = getattr(load_stage(name), "asks", None)

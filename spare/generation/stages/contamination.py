@@ -16,7 +16,7 @@ from spare.generation.stages import Inputs, Options, Work
 if TYPE_CHECKING:
     import pyarrow
 
-VERSION = 2
+VERSION = 3
 NEEDS = ("generate",)
 
 
@@ -33,9 +33,9 @@ def settings(options: Options) -> Mapping[str, Any]:
 
 
 def open_stage(options: Options, models: Models) -> Work:
-    """What does a shard: pair_id, benchmark (the first task whose picture it is; "excluded" if the
-    user's list has it; "" if none), by ("coco id", "sha256", "perceptual hash", or the list's
-    line)."""
+    """What does a shard: pair_id, benchmark (the tasks whose picture it is, with commas; before
+    them "excluded" if the user's list has it; "" if none), by (how the first is known: "coco id",
+    "sha256", "perceptual hash", or the list's line)."""
     from spare.generation.benchmarks import Known
 
     known = Known(options)
