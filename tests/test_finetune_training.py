@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -517,6 +518,21 @@ def test_an_adapter_is_on_the_language_tower_alone_and_merges(qwen: World) -> No
         spare.merge(found.folder, out=qwen.folder / "merged")
     with pytest.raises(SpareError, match="is not the one that"):
         spare.merge(found.folder, out=qwen.folder / "other", model=str(merged.folder))
+
+
+@pytest.mark.parametrize("family", ["llava", "qwen2_vl"])
+def test_the_language_tower_can_be_trained_alone(world: World, qwen: World, family: str) -> None:
+    world = world if family == "llava" else qwen
+    told: list[Any] = []
+    found = world.train("language", told=told, weights="language", max_steps=2)
+    assert "Training the language tower's weights, without dropout." in told
+    before, after = world.weights(world.base), world.weights(found.folder)
+    differ = {name for name in before if not before[name].equal(after[name])}
+    assert differ
+    outside = [name for name in differ if re.search("visual|vision|projector", name)]
+    assert not outside
+    assert any("layers" in name for name in differ)
+    assert "lm_head.weight" in {name.removeprefix("language_model.") for name in differ}
 
 
 def test_an_adapter_that_changes_nothing_is_not_merged(qwen: World) -> None:

@@ -1,4 +1,4 @@
-"""What is trained of a checkpoint: all weights, or an adapter on the language tower."""
+"""What is trained of a checkpoint: all weights, the language tower, or an adapter on it."""
 
 from __future__ import annotations
 
@@ -69,8 +69,8 @@ def load_for_training(
             not fit it.
     """
     check_kind(checkpoint, False)
-    frozen = recipe.weights == "lora"
-    dtype = "bfloat16" if bf16 and frozen else "float32"
+    adapter = recipe.weights == "lora"
+    dtype = "bfloat16" if bf16 and adapter else "float32"
     network = load_network(checkpoint, Options(dtype=dtype, device="cpu"))
     processor = load_processor(checkpoint, Options())
     ends, _ = make_greedy(network, processor.tokenizer)
@@ -81,11 +81,14 @@ def load_for_training(
         recipe.max_pixels or None,
     )
     network.config.use_cache = False
-    if frozen:
+    if adapter:
         on_event(_trainable(network, recipe))
     else:
-        network.requires_grad_(True)
-        on_event(_dropout(network, recipe.dropout))
+        network.requires_grad_(recipe.weights == "all")
+        language_tower(network).requires_grad_(True)
+        network.get_output_embeddings().requires_grad_(True)
+        what = "all weights" if recipe.weights == "all" else "the language tower's weights"
+        on_event(_dropout(network, recipe.dropout, what))
     return network, processor, preparer, ends
 
 
@@ -157,7 +160,7 @@ def told_modules(network: Any, recipe: Recipe) -> str:
     return ", ".join(f"{name} ({count})" for name, count in found.items())
 
 
-def _dropout(network: Any, rate: float) -> str:
+def _dropout(network: Any, rate: float, trained: str) -> str:
     """Set dropout where the language tower has a knob for it; the sentence about where that is.
 
     Set in the modules and not in the configuration, which is saved: a checkpoint's evaluation
@@ -166,7 +169,7 @@ def _dropout(network: Any, rate: float) -> str:
     import torch
 
     if not rate:
-        return "Training all weights, without dropout."
+        return f"Training {trained}, without dropout."
     attention, layers = 0, 0
     for module in language_tower(network).modules():
         if isinstance(getattr(module, "attention_dropout", None), float):
@@ -176,10 +179,10 @@ def _dropout(network: Any, rate: float) -> str:
             module.p = rate
             layers += 1
     if not attention + layers:
-        return f"Training all weights. Dropout {rate} has no effect: this architecture has none."
+        return f"Training {trained}. Dropout {rate} has no effect: this architecture has none."
     where = [f"the attention of {counted(attention, 'layer')}"] if attention else []
     where += [counted(layers, "dropout layer")] if layers else []
     return (
-        f"Training all weights. Dropout {rate} is on {' and '.join(where)} of the language tower; "
+        f"Training {trained}. Dropout {rate} is on {' and '.join(where)} of the language tower; "
         "the architecture has it nowhere else there."
     )

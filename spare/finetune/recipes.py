@@ -20,7 +20,7 @@ from spare.errors import SpareError
 FOLDER = Path(__file__).parent / "recipes"
 
 CHOICES: Mapping[str, tuple[str, ...]] = {
-    "weights": ("all", "lora"),
+    "weights": ("all", "language", "lora"),
     "optimiser": ("adamw", "adamw-8bit"),
     "schedule": ("cosine", "linear", "constant"),
     "precision": ("bf16", "float32"),
@@ -39,7 +39,8 @@ class Recipe:
     Attributes:
         name: what it is called.
         base: checkpoint that it is meant for; `--model` names another.
-        weights: "all", or "lora" for a low-rank adapter on the language tower.
+        weights: "all"; "language" for those of the language tower, its embeddings and its head, the
+            picture encoder staying as it is; or "lora" for a low-rank adapter on that tower.
         lr: learning rate at its highest.
         batch: pairs in a step of the optimiser, whatever the number of devices.
         epochs: how often the data is gone through; a pair of weight 2 comes twice in each.
