@@ -54,7 +54,7 @@ LOUDNESS = 4.0
 
 
 def make_base(
-    out: Path, *, pictures: int = PICTURES, encoder_steps: int = 400, steps: int = 800
+    out: Path, *, pictures: int = PICTURES, encoder_steps: int = 400, steps: int = 400
 ) -> Path:
     """Make the base in `out`. On one thread the same arguments make the same weights.
 
