@@ -46,7 +46,7 @@ class Recipe:
         epochs: how often the data is gone through; a pair of weight 2 comes twice in each.
         max_steps: stop after so many steps; 0 goes by `epochs`.
         optimiser: "adamw" or "adamw-8bit" (needs bitsandbytes).
-        beta2: share of its mean of squared gradients that AdamW keeps from one step to the next; less
+        beta2: how much of its mean of squared gradients AdamW keeps from one step to the next; less
             than the usual 0.999 suits trainings of a few hundred steps.
         schedule: what the learning rate does after `warmup_steps`.
         dropout: of the language tower's attention; of the adapter, if that is what is trained.
