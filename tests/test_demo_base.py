@@ -91,8 +91,8 @@ def test_scattered_cut_outs_neither_touch_nor_meet_as_in_a_test() -> None:
 def test_a_patch_is_told_what_it_shows() -> None:
     """A thing in the lower left corner is in the patches there."""
     shown = _shown([("ball", (9.0, 0.0))])
-    rows, columns = numpy.nonzero(shown[:, NAMES.index("ball")].reshape(5, 5))
-    assert (rows.min(), rows.max(), columns.min(), columns.max()) == (4, 4, 0, 0)
+    rows, columns = numpy.nonzero(shown[:, NAMES.index("ball")].reshape(7, 7))
+    assert (rows.min(), rows.max(), columns.min(), columns.max()) == (5, 6, 0, 1)
     assert shown.sum() == len(rows)
 
 

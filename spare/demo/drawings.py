@@ -1,7 +1,7 @@
 """How the demo world's things and furniture look.
 
 The world is a board with cut-outs pinned to it: flat shapes, big and plain enough to be told apart
-at 40 pixels. Lengths are hundredths of the picture's side. All things have one size, and so has all
+at 56 pixels. Lengths are hundredths of the picture's side. All things have one size, and so has all
 furniture, so a size says nothing about a place.
 """
 

@@ -15,8 +15,7 @@ from pathlib import Path
 from spare.demo.captions import naming_pairs
 from spare.demo.drawings import FURNITURE, FURNITURE_HALF, FURNITURE_HEIGHT, HALF, HEIGHT, THINGS
 from spare.demo.scenes import SHADES, Point, combinations, render
-from spare.demo.world import article, jpeg, write_new
-from spare.tasks.vsr import TRUE_FALSE
+from spare.demo.world import jpeg, write_new
 
 CONTENTS = ((1, 1), (1, 1), (1, 1), (2, 0), (3, 0), (2, 1), (1, 2), (0, 2), (1, 0), (0, 1))
 """Things and furniture in a picture, each as often as the others."""
@@ -36,19 +35,10 @@ def write_names(folder: Path, pictures: Path, *, count: int, seed: int = 0) -> N
         placed = scatter(generator)
         image = f"names/{number:05d}.jpg"
         write_new(pictures / image, jpeg(render(placed, generator.choice(SHADES))))
-        names = [name for name, _ in placed]
-        pairs = [*naming_pairs(names, generator), _statement(names, generator)]
+        pairs = naming_pairs([name for name, _ in placed], generator)
         for question, answer in generator.sample(pairs, 3):
             rows.append({"question": question, "answer": answer, "image": image})
     write_rows(folder, rows)
-
-
-def _statement(there: Sequence[str], generator: random.Random) -> tuple[str, str]:
-    """A statement about what is there, asked about as VSR asks; true as often as not."""
-    right = generator.random() < 0.5
-    absent = [name for name in (*THINGS, *FURNITURE) if name not in there]
-    name = generator.choice(there if right else absent)
-    return TRUE_FALSE.format(f"There is {article(name)} {name}."), "True" if right else "False"
 
 
 def write_rows(folder: Path, rows: Sequence[Mapping[str, str]]) -> None:

@@ -42,8 +42,8 @@ Point = tuple[float, float]
 
 RELATIONS: tuple[Relation, ...] = get_args(Relation)
 
-SIDE = 40
-"""Pixels that a picture of the world is wide and high: five patches of the base's."""
+SIDE = 56
+"""Pixels that a picture of the world is wide and high."""
 
 SHADES = (-14, -7, 0, 7)
 """How much brighter all cut-outs of a scene are, in levels of 255."""

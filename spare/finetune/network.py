@@ -1,4 +1,4 @@
-"""What is trained of a checkpoint: all weights, the language tower, or an adapter on it."""
+"""What is trained of a checkpoint: all weights, or an adapter on the language tower."""
 
 from __future__ import annotations
 
@@ -84,11 +84,8 @@ def load_for_training(
     if adapter:
         on_event(_trainable(network, recipe))
     else:
-        network.requires_grad_(recipe.weights == "all")
-        language_tower(network).requires_grad_(True)
-        network.get_output_embeddings().requires_grad_(True)
-        what = "all weights" if recipe.weights == "all" else "the language tower's weights"
-        on_event(_dropout(network, recipe.dropout, what))
+        network.requires_grad_(True)
+        on_event(_dropout(network, recipe.dropout))
     return network, processor, preparer, ends
 
 
@@ -98,6 +95,18 @@ def language_tower(network: Any) -> Any:
     if tower is None or tower is network:
         raise ModelError("It is not known which part of this model is its language tower.")
     return tower
+
+
+def set_vision_lr(optimiser: Any, network: Any, lr: float) -> None:
+    """Give all weights outside the language tower and its head a learning rate of their own, by
+    groups of the optimiser."""
+    parts = (language_tower(network), network.get_output_embeddings())
+    tower = {id(weight) for part in parts for weight in part.parameters()}
+    for group in list(optimiser.param_groups):
+        outside = [weight for weight in group["params"] if id(weight) not in tower]
+        if outside:
+            group["params"] = [weight for weight in group["params"] if id(weight) in tower]
+            optimiser.add_param_group({**group, "params": outside, "lr": lr})
 
 
 def matched_modules(network: Any, pattern: str) -> list[str]:
@@ -160,7 +169,7 @@ def told_modules(network: Any, recipe: Recipe) -> str:
     return ", ".join(f"{name} ({count})" for name, count in found.items())
 
 
-def _dropout(network: Any, rate: float, trained: str) -> str:
+def _dropout(network: Any, rate: float) -> str:
     """Set dropout where the language tower has a knob for it; the sentence about where that is.
 
     Set in the modules and not in the configuration, which is saved: a checkpoint's evaluation
@@ -169,7 +178,7 @@ def _dropout(network: Any, rate: float, trained: str) -> str:
     import torch
 
     if not rate:
-        return f"Training {trained}, without dropout."
+        return "Training all weights, without dropout."
     attention, layers = 0, 0
     for module in language_tower(network).modules():
         if isinstance(getattr(module, "attention_dropout", None), float):
@@ -179,10 +188,10 @@ def _dropout(network: Any, rate: float, trained: str) -> str:
             module.p = rate
             layers += 1
     if not attention + layers:
-        return f"Training {trained}. Dropout {rate} has no effect: this architecture has none."
+        return f"Training all weights. Dropout {rate} has no effect: this architecture has none."
     where = [f"the attention of {counted(attention, 'layer')}"] if attention else []
     where += [counted(layers, "dropout layer")] if layers else []
     return (
-        f"Training {trained}. Dropout {rate} is on {' and '.join(where)} of the language tower; "
+        f"Training all weights. Dropout {rate} is on {' and '.join(where)} of the language tower; "
         "the architecture has it nowhere else there."
     )
