@@ -50,6 +50,7 @@ def test_values_are_set_as_their_keys_take_them() -> None:
         ("balanced", "maybe", "takes true or false"),
         ("weights", "loar", "did you mean lora?"),
         ("dropout", "1", "a share below 1"),
+        ("beta2", "1", "a share below 1"),
         ("lora_modules", "(", "no regular expression"),
     ],
 )

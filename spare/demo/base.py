@@ -71,6 +71,7 @@ def make_base(
         _teach_encoder(work / "words", scattered, encoder_steps)
         _write_pairs(work / "data", scattered, generator)
         settings = {"max_steps": steps, "lr": 1.5e-3, "beta2": 0.999, "batch": 96}
+        settings["batch_tokens"] = 4096
         data = work / "data"
         fine_tune(
             "demo",

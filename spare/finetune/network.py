@@ -69,8 +69,8 @@ def load_for_training(
             not fit it.
     """
     check_kind(checkpoint, False)
-    adapter = recipe.weights == "lora"
-    dtype = "bfloat16" if bf16 and adapter else "float32"
+    frozen = recipe.weights == "lora"
+    dtype = "bfloat16" if bf16 and frozen else "float32"
     network = load_network(checkpoint, Options(dtype=dtype, device="cpu"))
     processor = load_processor(checkpoint, Options())
     ends, _ = make_greedy(network, processor.tokenizer)
@@ -81,7 +81,7 @@ def load_for_training(
         recipe.max_pixels or None,
     )
     network.config.use_cache = False
-    if adapter:
+    if frozen:
         on_event(_trainable(network, recipe))
     else:
         network.requires_grad_(True)
@@ -95,18 +95,6 @@ def language_tower(network: Any) -> Any:
     if tower is None or tower is network:
         raise ModelError("It is not known which part of this model is its language tower.")
     return tower
-
-
-def set_vision_lr(optimiser: Any, network: Any, lr: float) -> None:
-    """Give all weights outside the language tower and its head a learning rate of their own, by
-    groups of the optimiser."""
-    parts = (language_tower(network), network.get_output_embeddings())
-    tower = {id(weight) for part in parts for weight in part.parameters()}
-    for group in list(optimiser.param_groups):
-        outside = [weight for weight in group["params"] if id(weight) not in tower]
-        if outside:
-            group["params"] = [weight for weight in group["params"] if id(weight) in tower]
-            optimiser.add_param_group({**group, "params": outside, "lr": lr})
 
 
 def matched_modules(network: Any, pattern: str) -> list[str]:

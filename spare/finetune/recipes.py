@@ -41,7 +41,6 @@ class Recipe:
         base: checkpoint that it is meant for; `--model` names another.
         weights: "all", or "lora" for a low-rank adapter on the language tower.
         lr: learning rate at its highest.
-        vision_lr: the same of all weights outside the language tower; 0 for that of the tower.
         batch: pairs in a step of the optimiser, whatever the number of devices.
         epochs: how often the data is gone through; a pair of weight 2 comes twice in each.
         max_steps: stop after so many steps; 0 goes by `epochs`.
@@ -80,7 +79,6 @@ class Recipe:
     precision: str
     base: str = ""
     max_steps: int = 0
-    vision_lr: float = 0.0
     weight_decay: float = 0.0
     beta2: float = 0.999
     layout: str = "shared"

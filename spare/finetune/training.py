@@ -24,7 +24,7 @@ from trl.trainer.sft_trainer import SFTTrainer
 from spare.disk import disk_error
 from spare.errors import PictureError, SpareError
 from spare.finetune.checkpoints import last_whole, mark_whole, step_of
-from spare.finetune.network import OPTIMISERS, set_vision_lr
+from spare.finetune.network import OPTIMISERS
 from spare.finetune.pairs import Pairs
 from spare.finetune.plan import Batch, Plan
 from spare.finetune.recipes import Recipe
@@ -151,21 +151,13 @@ class Trainer(SFTTrainer):  # type: ignore[misc]
     """TRL's, with a loss that is a mean over a step for every family, checkpoints that are read as
     they were written, a clock for the time spent waiting for data, and no card of its own."""
 
-    def __init__(self, *settings: Any, vision_lr: float = 0.0, **named: Any) -> None:
+    def __init__(self, *settings: Any, **named: Any) -> None:
         super().__init__(*settings, **named)
         self.waited = 0.0
-        self.vision_lr = vision_lr
         # Some families (Qwen2.5-VL, Qwen3-VL) say that they take no number of tokens to divide
         # their own loss by. The loss is TRL's, which takes it; without, it would be a mean of the
         # batches' means, and depend on how a step is cut into batches.
         self.model_accepts_loss_kwargs = True
-
-    def create_optimizer(self, *settings: Any, **named: Any) -> Any:
-        """TRL's, with another learning rate outside the language tower if one is set."""
-        optimiser = super().create_optimizer(*settings, **named)
-        if self.vision_lr:
-            set_vision_lr(optimiser, self.accelerator.unwrap_model(self.model), self.vision_lr)
-        return optimiser
 
     def get_batch_samples(self, *settings: Any, **named: Any) -> Any:
         """The batches of a step, timed."""

@@ -257,7 +257,6 @@ class _Job:
                 # One of its own: it saves it, and ours remembers pictures.
                 processing_class=load_processor(self.checkpoint, Options()),
                 peft_config=lora_config(network, recipe) if self.adapter else None,
-                vision_lr=recipe.vision_lr,
             )
             from transformers.trainer_callback import PrinterCallback
 
