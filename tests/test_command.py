@@ -20,7 +20,7 @@ import spare
 from spare.cli import main
 from spare.cli.demo import tell
 from spare.demo.checkpoint import build_checkpoint
-from spare.demo.run import Story, story
+from spare.demo.run import Story, before, story
 from spare.demo.world import render_standins, sentences, write_world
 from spare.errors import SpareError
 from spare.harness.run import read_log
@@ -227,14 +227,8 @@ def test_the_whole_of_vsr_zeroshot_runs(tmp_path: Path) -> None:
     assert len(relations) == 53
 
 
-def test_demo(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    assert main(["demo", "--out", str(tmp_path / "demo")]) == 0
-    printed, progress = capfd.readouterr()
-    assert "it/s" not in progress  # a bar of transformers' own
-    assert "whatsup_a v1 (json)" in printed
-    base, guesser = (
-        spare.load_run(tmp_path / "demo" / "runs" / name) for name in ("base", "random")
-    )
+def test_the_demo_begins_with_the_base_and_a_guesser(tmp_path: Path) -> None:
+    base, guesser = before(tmp_path)
     for run in (base, guesser):
         tasks = [(score.task, score.prompt) for score in run.scores]
         assert tasks[:2] == [("whatsup_a", "answers"), ("vsr_zeroshot", "spare")]

@@ -50,6 +50,7 @@ def test_values_are_set_as_their_keys_take_them() -> None:
         ("balanced", "maybe", "takes true or false"),
         ("weights", "loar", "did you mean lora?"),
         ("dropout", "1", "a share below 1"),
+        ("beta2", "1", "a share below 1"),
         ("lora_modules", "(", "no regular expression"),
     ],
 )
@@ -61,7 +62,7 @@ def test_what_does_not_fit_is_refused(key: str, value: str, said: str) -> None:
 def test_a_recipe_of_ones_own(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     text = (Path(__file__).parent.parent / "spare/finetune/recipes/demo.toml").read_text("utf-8")
-    path.write_text(text.replace("batch = 64", "batch = 8"), "utf-8")
+    path.write_text(text.replace("batch = 44", "batch = 8"), "utf-8")
     assert (load_recipe(str(path)).batch, load_recipe(str(path)).name) == (8, "mine")
     path.write_text("lr = 1e-3\n", "utf-8")
     with pytest.raises(SpareError, match="does not say 'weights'"):

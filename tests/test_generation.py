@@ -35,7 +35,7 @@ from spare.generation import llm, shards
 from spare.generation.captions import captions, find_parts
 from spare.generation.cut import capped
 from spare.generation.pipeline import generate, read_pipeline
-from spare.generation.publish import publish
+from spare.generation.publish import form_of, publish
 from spare.generation.review import LABELS, rates, sheet
 from spare.generation.spatiality import relations
 from spare.generation.stages import STAGES, Inputs
@@ -611,7 +611,7 @@ def test_the_data_set_loads_and_its_card_counts_its_rows(qa: Path, tmp_path: Pat
     assert len(set(data["id"])) == len(data)
     card = (tmp_path / "dataset" / "README.md").read_text()
     assert f"{len(data):,} pairs, made of" in card
-    for column in ("source", "relation", "frame"):
+    for column in ("source", "relation", "frame", "form"):
         for name, count in Counter(data[column]).items():
             escaped = name.replace("_", "\\_")
             assert any(
@@ -642,6 +642,11 @@ def test_a_part_can_be_published_alone(qa: Path, tmp_path: Path) -> None:
     card = (tmp_path / "docci" / "README.md").read_text()
     assert "Only source docci. Only class projective." in card
     assert "relation on" not in counts
+    counts = publish(qa, out=tmp_path / "where", only={"form": "where"})
+    assert counts["pairs"] == counts["form where"] > 0
+    (shard,) = (tmp_path / "where" / "data").iterdir()
+    questions = pyarrow.parquet.read_table(shard).column("question").to_pylist()
+    assert all(question.startswith("Where ") for question in questions)
     with pytest.raises(SpareError, match="has no pair with frame other_agent that was kept"):
         publish(qa, out=tmp_path / "none", only={"frame": "other_agent"})
     with pytest.raises(SpareError, match="--only knows source"):
@@ -704,6 +709,21 @@ def test_a_data_set_is_replaced_once_the_new_one_is_whole(qa: Path, tmp_path: Pa
     data = datasets.load_dataset(str(out), split="train", cache_dir=str(tmp_path / "cache"))
     assert set(data["source"]) == {"docci"}
     assert sorted(path.name for path in out.iterdir()) == [".lock", "README.md", "data"]
+
+
+@pytest.mark.parametrize(
+    ("question", "form"),
+    [
+        ("Where is the mug?", "where"),
+        ("What is on the table?", "what"),
+        ("Is the mug on the table?", "yes/no"),
+        ("ARE there two mugs?", "yes/no"),
+        ("On which side is the mug?", "other"),
+        ("", "other"),
+    ],
+)
+def test_how_a_question_asks(question: str, form: str) -> None:
+    assert form_of(question) == form
 
 
 def test_what_is_not_decided_is_not_published(qa: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""`spare demo`: the main job on rendered scenes, offline; or the whole story."""
+"""`spare demo`: the whole story on rendered scenes, offline."""
 
 from __future__ import annotations
 
@@ -14,34 +14,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", default="runs/demo", metavar="DIR", help="folder for all that it makes (runs/demo)"
     )
-    parser.add_argument(
-        "--train",
-        action="store_true",
-        help="the whole story: captions, pairs, three trainings and a control, compared (about a "
-        "quarter of an hour on two cores; see docs/demo.md)",
-    )
     parser.epilog = (
-        "Goes on where it was stopped. Exit code: 0 done; 1 the training did not come to what it "
-        "promises, and a sentence says to what."
+        "A tiny model that names what it sees is scored, trained on pairs made of captions (three "
+        "seeds and a control), scored again and compared; see docs/demo.md. Goes on where it was "
+        "stopped. Exit code: 0 done; 1 the training did not come to what it promises, and a "
+        "sentence says to what."
     )
 
 
 def run(arguments: argparse.Namespace) -> int:
     from spare.cli.eval import progress
-    from spare.demo.run import demo, story
+    from spare.demo.run import before, story
     from spare.leaderboards.tables import print_scores
 
-    if arguments.train:
-        with progress() as on_event:
-            found = story(arguments.out, on_event=on_event)
-        return tell(found)
     with progress() as on_event:
-        runs = demo(arguments.out, on_event=on_event)
+        runs = before(arguments.out, on_event=on_event)
     for run in runs:
         print_scores(run)
-    print(f"\nNext:\n  spare show {runs[0].path} --by relation")
-    print(f"  spare demo --train --out {arguments.out}")
-    return 0
+    with progress() as on_event:
+        found = story(arguments.out, on_event=on_event)
+    return tell(found)
 
 
 def tell(story: Story) -> int:

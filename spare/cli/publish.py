@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="COLUMN=VALUE",
-        help="a part: source=docci, class=projective, relation=left, frame=viewer ...; repeat it "
+        help="a part: source=docci, class=projective, relation=left, form=where ...; repeat it "
         "for more columns, or more values of one",
     )
     parser.epilog = '`datasets.load_dataset("DIR")` reads it.'

@@ -70,7 +70,8 @@ def make_base(
         build_checkpoint(work / "words", sentences=_texts(), vocabulary=700, side=SIDE, patch=PATCH)
         _teach_encoder(work / "words", scattered, encoder_steps)
         _write_pairs(work / "data", scattered, generator)
-        settings = {"max_steps": steps, "epochs": 100.0, "lr": 1.5e-3, "batch": 96}
+        settings = {"max_steps": steps, "lr": 1.5e-3, "beta2": 0.999, "batch": 96}
+        settings["batch_tokens"] = 4096
         data = work / "data"
         fine_tune(
             "demo",

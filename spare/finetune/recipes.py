@@ -45,6 +45,8 @@ class Recipe:
         epochs: how often the data is gone through; a pair of weight 2 comes twice in each.
         max_steps: stop after so many steps; 0 goes by `epochs`.
         optimiser: "adamw" or "adamw-8bit" (needs bitsandbytes).
+        beta2: how much of its mean of squared gradients AdamW keeps from one step to the next; less
+            than the usual 0.999 suits trainings of a few hundred steps.
         schedule: what the learning rate does after `warmup_steps`.
         dropout: of the language tower's attention; of the adapter, if that is what is trained.
         clip: largest norm of a step's gradient.
@@ -78,6 +80,7 @@ class Recipe:
     base: str = ""
     max_steps: int = 0
     weight_decay: float = 0.0
+    beta2: float = 0.999
     layout: str = "shared"
     balanced: bool = True
     general_share: float = 0.2
@@ -183,7 +186,7 @@ def _check(recipe: Recipe) -> None:
         value = getattr(recipe, key)
         if not math.isfinite(value) or value < 0 or (key in POSITIVE and not value):
             raise SpareError(f"{key} of a recipe cannot be {value}.")
-    for key in ("dropout", "general_share"):
+    for key in ("dropout", "general_share", "beta2"):
         if getattr(recipe, key) >= 1:
             raise SpareError(
                 f"{key} of a recipe is a share below 1, and not {getattr(recipe, key)}."

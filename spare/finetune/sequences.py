@@ -80,11 +80,11 @@ class Encoder:
         self.preparer = preparer
         self.tokenizer = preparer.processor.tokenizer
         self.opening = _opening(preparer.processor, ends)
+        self._before = self._cut(self.opening.before)
 
     def answer_tokens(self, answer: str) -> list[int]:
         """Tokens of an answer as it follows the prompt, and of the end of its turn."""
-        opening = self.opening
-        before = self._cut(opening.before)
+        opening, before = self.opening, self._before
         both = self._cut(opening.before + opening.space + answer)
         if both[: len(before)] != before:  # a token reaches over the joint
             return [*self._cut(answer), *opening.end]

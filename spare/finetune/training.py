@@ -124,6 +124,7 @@ def trainer_settings(
         else recipe.schedule,
         optim=OPTIMISERS[recipe.optimiser],
         weight_decay=recipe.weight_decay,
+        adam_beta2=recipe.beta2,
         max_grad_norm=recipe.clip,
         bf16=bf16,
         use_cpu=not torch.accelerator.is_available(),

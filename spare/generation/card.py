@@ -60,8 +60,9 @@ FIELDS = """\
 the pair names; `class` is topological, projective, metric, orientation or path; `subject` and
 `relatum` are what it is about, where that could be read; `frame` is the frame of reference (viewer,
 intrinsic, absolute_gravity, absolute_cardinal, image_region, other_agent, none, ambiguous), told by
-`frame_cue`; `weight` is for balanced training; `support`, `in_sentence`, `clip_cosine` and
-`spatial_probability` are the filters' raw scores.
+`frame_cue`; `form` is how the question asks: what, where ..., yes/no or other; `weight` is for
+balanced training; `support`, `in_sentence`, `clip_cosine` and `spatial_probability` are the
+filters' raw scores.
 """
 
 
@@ -106,7 +107,7 @@ def _model(manifest: Mapping[str, Any], role: str, name: str) -> str:
 
 def _contents(counts: Mapping[str, int]) -> list[Grid]:
     tables = []
-    for what in ("source", "relation", "frame"):
+    for what in ("source", "relation", "frame", "form"):
         found = {
             name.removeprefix(f"{what} "): count
             for name, count in counts.items()

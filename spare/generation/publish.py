@@ -26,6 +26,7 @@ from spare.generation.pictures import Pictures
 from spare.generation.pipeline import read_pipeline
 from spare.generation.stages import Inputs, Options, wanted
 from spare.generation.stages.tags import COLUMNS
+from spare.generation.words import word_set
 
 if TYPE_CHECKING:
     import pyarrow
@@ -45,8 +46,11 @@ NEW, OLD = ".new", ".old"
 """Folders of shards that are being written, and that are being replaced."""
 
 NAMES = re.compile(r"train-\d{5}(?:-of-\d{5})?\.parquet(?:\.part)?")
-ONLY = ("source", "subset", "split", "relation", "class", "frame")
+ONLY = ("source", "subset", "split", "relation", "class", "frame", "form")
 """Columns by which a part can be published: the paper's ablations by source and by relation."""
+
+QUESTION_WORDS = word_set("what where which who whose how why when")
+AUXILIARIES = word_set("is are was were do does did has have had can could will would")
 
 
 def publish(
@@ -169,6 +173,7 @@ def _rows(inputs: Inputs, options: Options, pictures: str) -> Iterator[dict[str,
             "answer": pairs.answers[number],
             **captions[row],
             **tags[number],
+            "form": form_of(pairs.questions[number]),
             "weight": weights[number],
             "support": support[number]["coverage"],
             "in_sentence": support[number]["in_sentence"],
@@ -178,6 +183,15 @@ def _rows(inputs: Inputs, options: Options, pictures: str) -> Iterator[dict[str,
         if pictures != "none":
             line["picture"] = _pixels(finder, inputs, row, captions[row], pictures)
         yield line
+
+
+def form_of(question: str) -> str:
+    """How a question asks: its first word if that is "where", "what" and the like, "yes/no" if it
+    can be answered so, else "other"."""
+    first = question.split(maxsplit=1)[0].lower() if question.strip() else ""
+    if first in QUESTION_WORDS:
+        return first
+    return "yes/no" if first in AUXILIARIES else "other"
 
 
 def _pixels(
@@ -201,6 +215,7 @@ def _count(counts: Counter[str], rows: Sequence[Mapping[str, Any]]) -> None:
         counts[f"source {row['source']}"] += 1
         counts[f"relation {row['relation'] or '(none)'}"] += 1
         counts[f"frame {row['frame']}"] += 1
+        counts[f"form {row['form']}"] += 1
         counts[f"text licence {row['text_license']}"] += 1
         counts[f"picture licence {row['image_license']}"] += 1
         counts["with pixels"] += row.get("picture") is not None
@@ -212,7 +227,7 @@ def _table(rows: Sequence[Mapping[str, Any]], pictures: str) -> pyarrow.Table:
     text = pyarrow.string()
     fields = [(name, text) for name in ("id", "question", "answer", *OF_CAPTION[:-1])]
     fields += [("image_redistributable", pyarrow.bool_()), ("relations", pyarrow.list_(text))]
-    fields += [(name, text) for name in COLUMNS]
+    fields += [(name, text) for name in (*COLUMNS, "form")]
     fields += [(name, pyarrow.float32()) for name in ("weight", "support")]
     fields += [("in_sentence", pyarrow.bool_())]
     fields += [(name, pyarrow.float32()) for name in ("clip_cosine", "spatial_probability")]
