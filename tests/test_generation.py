@@ -149,6 +149,10 @@ def test_pictures_of_benchmarks_that_are_there_are_known_by_their_looks(tmp_path
     from spare.demo.world import write_world
 
     write_world(tmp_path / "benchmarks", sets=2)
+    vsr = tmp_path / "benchmarks" / "vsr"
+    (vsr / "random").mkdir()  # two tests that share their pictures
+    text = (vsr / "zeroshot" / "test.jsonl").read_text()
+    (vsr / "random" / "test.jsonl").write_text(text.replace('"subj"', '"subject"'))
     write_docci(tmp_path / "data", 4)
     first = next((tmp_path / "benchmarks" / "vsr" / "images").iterdir())
     with PIL.Image.open(first) as image:
@@ -163,6 +167,7 @@ def test_pictures_of_benchmarks_that_are_there_are_known_by_their_looks(tmp_path
         for pair, name, by in table(tmp_path / "qa", "contamination", "pair_id", "benchmark", "by")
     }
     assert sorted(by for _, by in found if by) == ["perceptual hash", "sha256"]
+    assert set(found.values()) == {"", "vsr_zeroshot, vsr_random"}
 
 
 def test_a_users_list_of_pictures_is_left_out(world: Path, tmp_path: Path) -> None:

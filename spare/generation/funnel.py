@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from itertools import chain, compress
+from collections.abc import Iterable, Sequence
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -39,20 +39,27 @@ def funnel(out: Path, parts: Sequence[Part], options: Options) -> dict[str, Any]
     guard = Counter({"merges blocked": 0, "merges": 0})
     benchmarks: Counter[str] = Counter()
     frames: Counter[str] = Counter()
-    errors: dict[str, list[str]] = {stage: [] for stage in ASKING}
+    unheard = Counter(dict.fromkeys(ASKING, 0))
+    first: dict[str, str] = {}
     spatial = 0
     cosines: list[float] = []
+
+    def note(stage: str, errors: Iterable[str]) -> None:
+        for error in filter(None, errors):
+            unheard[stage] += 1
+            first.setdefault(stage, error)
+
     for part in parts:
         inputs = Inputs(out, part)
         passes = _captions(inputs, options, sources, gate, replies)
         reasons = inputs.column("cut", "reason")
         there = [reason != "prefilter" for reason in reasons]
         if not options.template:
-            errors["prefilter"] += filter(None, inputs.column("prefilter", "error"))
-            errors["generate"] += filter(None, compress(inputs.column("generate", "error"), passes))
             unscored = [reason == "not scored" for reason in reasons]
-            errors["spatial"] += filter(None, compress(inputs.column("spatial", "error"), unscored))
-            errors["tags"] += filter(None, compress(inputs.column("tags", "error"), there))
+            note("prefilter", inputs.column("prefilter", "error"))
+            note("generate", compress(inputs.column("generate", "error"), passes))
+            note("spatial", compress(inputs.column("spatial", "error"), unscored))
+            note("tags", compress(inputs.column("tags", "error"), there))
         for near in filter(None, compress(inputs.column("duplicates", "near"), there)):
             close = [one for one in near if one["cosine"] >= options.similar]
             guard["merges blocked"] += any(one["guarded"] for one in close)
@@ -72,8 +79,8 @@ def funnel(out: Path, parts: Sequence[Part], options: Options) -> dict[str, Any]
         "sources": {name: dict(counts) for name, counts in sources.items()},
         "prefilter": dict(gate),
         "replies": dict(replies),
-        "unheard": {stage: len(some) for stage, some in errors.items() if some},
-        "first_error": next(chain.from_iterable(errors.values()), ""),
+        "unheard": {stage: count for stage, count in unheard.items() if count},
+        "first_error": next((first[stage] for stage in ASKING if stage in first), ""),
         "guard": dict(guard),
         "clipscore": _scale(cosines, options),
         "contamination": dict(benchmarks),
