@@ -34,7 +34,8 @@ from spare.generation import captions as reading
 from spare.generation import llm, shards
 from spare.generation.captions import captions, find_parts
 from spare.generation.cut import capped
-from spare.generation.pipeline import generate, read_pipeline
+from spare.generation.manifest import read_pipeline
+from spare.generation.pipeline import generate
 from spare.generation.publish import form_of, publish
 from spare.generation.review import LABELS, rates, sheet
 from spare.generation.spatiality import relations

@@ -16,8 +16,8 @@ from typing import Any
 from spare.errors import SpareError
 from spare.generation.captions import Part
 from spare.generation.models import Models
-from spare.generation.pipeline import Workshop
 from spare.generation.stages import Inputs, Options, asks
+from spare.generation.workshop import Workshop
 from spare.ray_cluster import connect
 
 

@@ -11,45 +11,32 @@ the rows under way (the replies of language models are on disk one by one).
 
 from __future__ import annotations
 
-import contextlib
-import gc
-import json
-import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
-from datetime import UTC, datetime
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from spare.disk import locked, write_json
 from spare.errors import SpareError
 from spare.generation import shards
-from spare.generation.benchmarks import digest_of, listed
-from spare.generation.captions import Part, find_parts, read_manifest
+from spare.generation.benchmarks import listed
+from spare.generation.captions import Part, find_parts
 from spare.generation.cut import check_cap, cut
 from spare.generation.funnel import funnel
+from spare.generation.manifest import FUNNEL, check, check_files, open_manifest, settle
 from spare.generation.models import Awaited, Models
-from spare.generation.pictures import picture_table
 from spare.generation.stages import (
     STAGES,
     Inputs,
     Options,
-    Work,
-    asks,
     groups,
     load_stage,
     require_wanted,
     shard_path,
     wanted,
 )
-from spare.harness.environment import environment
-from spare.relations import relation_groups
-
-FORMAT = 1
-FUNNEL = "funnel.json"
-WRITERS = ("transformers", "vllm", "openai")
-"""Engines whose models can write pairs."""
+from spare.generation.workshop import Workshop, is_fresh
 
 
 @dataclass(slots=True)
@@ -108,8 +95,8 @@ def generate(
             is not the one that made what is there, or the disk is full.
     """
     out = Path(out)
-    chosen = _settled(out, options, rethreshold)
-    _check(chosen)
+    chosen = settle(out, options, rethreshold)
+    check(chosen)
     folder = Path(captions).resolve()
     above = [folder.parent] if (folder / "manifest.json").exists() else []  # of one source
     if out.resolve() in (folder, *above):
@@ -117,11 +104,11 @@ def generate(
     parts = find_parts(captions)
     require_wanted(stages, chosen)
     if not rethreshold:
-        _check_files(chosen, out, parts)
+        check_files(chosen, out, parts)
     with locked(out):
         if rethreshold and not _missing(out, parts, chosen):
             check_cap(out, parts, chosen)  # before what is there is given up
-        manifest = _open_manifest(out, Path(captions), chosen, rethreshold)
+        manifest = open_manifest(out, Path(captions), chosen, rethreshold)
         (out / FUNNEL).unlink(missing_ok=True)  # written last: what has one is decided whole
         known: dict[str, Mapping[str, str]] = manifest["models"]
         models = Models(chosen, engine or {}, known, on_event)
@@ -159,145 +146,6 @@ def generate(
             for log in out.glob("*/*.replies.jsonl"):
                 log.unlink()
     return found
-
-
-CUTS = (
-    *("prefilter", "similar", "guard", "support", "in_sentence", "clipscore", "clip_scale"),
-    *("spatial", "cap", "harmless", "weights"),
-)
-"""Options that decide about what is there already."""
-
-
-def _settled(out: Path, given: Mapping[str, Any], rethreshold: bool) -> Options:
-    """The options of a call. Raises SpareError if they would replace what another model made, or
-    have one asked although none is to be."""
-    before = _manifest(out).get("options", {})
-    if not rethreshold:
-        chosen = Options(**given)
-        if before.get("llm", chosen.llm) != chosen.llm and any(out.glob("generate/*.parquet")):
-            raise SpareError(
-                f"{out} holds pairs by {before['llm']}, and --llm {chosen.llm} would replace them; "
-                "name that model, or choose another --out."
-            )
-        return chosen
-    names = [field.name for field in fields(Options) if field.name in before]
-    known = asdict(Options(**{name: before[name] for name in names}))
-    for name, value in given.items():
-        if name not in CUTS and value != known[name]:
-            raise SpareError(
-                f"--rethreshold decides about what is there; with another {name.replace('_', '-')} "
-                "something else would be: leave out --rethreshold."
-            )
-    return Options(**{**known, **given})
-
-
-def _manifest(out: Path) -> dict[str, Any]:
-    """The manifest in a folder; {} if there is none that can be read."""
-    try:
-        found = json.loads((out / "manifest.json").read_text("utf-8"))
-    except (OSError, ValueError):
-        return {}
-    ours = isinstance(found, dict) and found.get("format") == FORMAT and "captions" in found
-    return found if ours else {}
-
-
-def _check(options: Options) -> None:
-    for name in ("prefilter", "spatial", "similar", "support", "cap", "harmless"):
-        value = getattr(options, name)
-        if not 0 <= value <= 1:
-            raise SpareError(f"--{name} is a share between 0 and 1, not {value:g}.")
-    most = len(relation_groups()) + 1
-    if options.cap * most < 1:
-        raise SpareError(
-            f"--cap {options.cap:g} cannot be kept: one of {most} relations (none is one, too) has "
-            f"at least {1 / most:.3g} of all pairs."
-        )
-    if not math.isfinite(options.clipscore):
-        raise SpareError(f"--clipscore is a number, not {options.clipscore:g}.")
-    if options.clip_scale not in ("raw", "w2.5"):
-        raise SpareError("--clip-scale is raw (the cosine) or w2.5 (2.5 times that).")
-    if options.max_new_tokens < 1:
-        raise SpareError("--max-new-tokens must be at least 1.")
-    engine, colon, name = options.llm.partition(":")
-    if engine == "template" and name:
-        raise SpareError("--llm template: takes nothing behind its colon.")
-    if colon and engine not in (*WRITERS, "template") and not Path(options.llm).exists():
-        raise SpareError(
-            f"--llm is {', '.join(f'{one}:NAME' for one in WRITERS)} or template:, and not "
-            f"{options.llm}."
-        )
-
-
-def _check_files(options: Options, out: Path, parts: Sequence[Part]) -> None:
-    """What the last stages read must be there before the first ones begin: they may take days."""
-    if options.blobs:
-        picture_table(Path(options.blobs))
-    if wanted("contamination", options):
-        digest_of(options)
-    stale = any(shards.facts(shard_path(out, "clipscore", part)) is None for part in parts)
-    if options.clip and stale:
-        from spare.harness.models.loading import find_checkpoint
-
-        find_checkpoint(options.clip.removeprefix("clip:"))
-
-
-def _open_manifest(
-    out: Path, captions: Path, options: Options, rethreshold: bool
-) -> dict[str, Any]:
-    """The manifest of what is to be done; what is there already must be about the same captions."""
-    sources = {}
-    for path in sorted([*captions.glob("manifest.json"), *captions.glob("*/manifest.json")]):
-        found = read_manifest(path)
-        sources[found["source"]] = {"files": found["files"], "counts": found["counts"]}
-    path = out / "manifest.json"
-    old = _manifest(out)
-    if path.exists():
-        if not old:
-            raise SpareError(f"{path} is damaged or of another version; choose another --out.")
-        if old["captions"] != sources:
-            raise SpareError(
-                f"{out} was made from other captions than {captions} holds; choose another --out."
-            )
-    elif rethreshold:
-        raise SpareError(f"{out} holds no pairs yet; leave out --rethreshold.")
-    elif any(out.glob("*/*.parquet")):
-        raise SpareError(f"{out} holds shards and no manifest.json; choose another --out.")
-    manifest = {
-        "format": FORMAT,
-        "started": old.get("started", datetime.now(UTC).isoformat(timespec="seconds")),
-        "options": asdict(options),
-        "captions": sources,
-        "folder": str(captions.resolve()),
-        "models": _models_kept(old, options),
-        "facts": old.get("facts", {}),
-        "benchmarks": old.get("benchmarks", {}),
-        "excluded": old.get("excluded", {}),
-        "seconds": old.get("seconds", 0.0),
-        "environment": environment(),
-    }
-    write_json(path, manifest)
-    return manifest
-
-
-def _models_kept(old: Mapping[str, Any], options: Options) -> dict[str, Any]:
-    """The identities of models that are asked for under their old names."""
-    before = old.get("options", {})
-    kept = {}
-    for role in ("llm", "clip"):
-        if role in old.get("models", {}) and before.get(role) == getattr(options, role):
-            kept[role] = old["models"][role]
-    return kept
-
-
-def fingerprint(name: str, inputs: Inputs, options: Options) -> str:
-    """What a stage's shard is made of if it is up to date: its settings, and what the shards are
-    made of that it reads."""
-    stage = load_stage(name)
-    needs = [
-        shards.contents_of(inputs.shard(need)) for need in stage.NEEDS if wanted(need, options)
-    ]
-    captions = shards.fingerprint_of(inputs.part.path)
-    return shards.remade(name, [stage.VERSION, dict(stage.settings(options))], needs, captions)
 
 
 def _run(
@@ -351,66 +199,6 @@ def _run(
     return True
 
 
-def is_fresh(names: Sequence[str], inputs: Inputs, options: Options) -> bool:
-    """Whether a shard is there and whole under every stage, made of what it would be made of
-    now."""
-    return all(
-        shards.is_fresh(inputs.shard(name), fingerprint(name, inputs, options)) for name in names
-    )
-
-
-class Workshop:
-    """Stages, each opened when a shard first needs it."""
-
-    def __init__(self, options: Options, models: Models) -> None:
-        self._options, self._models = options, models
-        self._open: dict[str, Work] = {}
-
-    def process(self, names: Sequence[str], inputs: Inputs, on_row: Callable[[int], None]) -> None:
-        """Bring a shard up to date under every stage, in their order."""
-        text = not any(asks(name, self._options) for name in names)
-        with _uncollected() if text else contextlib.nullcontext():
-            self._process(names, inputs, on_row)
-
-    def _process(self, names: Sequence[str], inputs: Inputs, on_row: Callable[[int], None]) -> None:
-        for name in names:
-            mark = fingerprint(name, inputs, self._options)
-            if shards.is_fresh(inputs.shard(name), mark):
-                continue
-            if name not in self._open:
-                self._open[name] = load_stage(name).open_stage(self._options, self._models)
-            table = self._open[name](inputs, on_row if name == names[-1] else lambda rows: None)
-            facts: dict[str, Any] = {"stage": name, "fingerprint": mark}
-            facts["failed"] = _failed(name, table)
-            if name == "generate" and asks(name, self._options):
-                # A server may write other pairs about the same captions when it is asked again.
-                facts["written"] = shards.remade(table.column("pairs").to_pylist())
-            facts["settings"] = dict(load_stage(name).settings(self._options))
-            shards.write(inputs.shard(name), table, facts)
-
-
-@contextlib.contextmanager
-def _uncollected() -> Iterator[None]:
-    """Put off the collection of cyclic garbage. A shard's tokens are a hundred thousand lists, all
-    needed until it is done: the collector would walk them again and again, a sixth of the time."""
-    collects = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if collects:
-            gc.enable()
-
-
-def _failed(name: str, table: Any) -> str:
-    """A digest of the rows whose question has no reply; "" if there are none."""
-    # A picture that cannot be had is no failure of the model's: asking again does not help.
-    if "error" not in table.column_names or name == "clipscore":
-        return ""
-    rows = [number for number, error in enumerate(table.column("error").to_pylist()) if error]
-    return shards.remade(rows) if rows else ""
-
-
 def _require(names: Sequence[str], out: Path, parts: Sequence[Part], options: Options) -> None:
     for name in names:
         for need in load_stage(name).NEEDS:
@@ -428,24 +216,3 @@ def _missing(out: Path, parts: Sequence[Part], options: Options) -> list[str]:
         if wanted(name, options)
         and any(shards.facts(shard_path(out, name, part)) is None for part in parts)
     ]
-
-
-def read_pipeline(out: str | Path) -> tuple[list[Part], Options, dict[str, Any]]:
-    """The shards, options and manifest of pairs that have been decided on.
-
-    Raises:
-        SpareError: there are none in the folder.
-    """
-    out = Path(out)
-    try:
-        manifest = json.loads((out / "manifest.json").read_text("utf-8"))
-        options = Options(**manifest["options"])
-        parts = find_parts(manifest["folder"])
-    except (OSError, ValueError, KeyError, TypeError):
-        raise SpareError(f"{out} holds no pairs; `spare generate` writes them.") from None
-    if not (out / FUNNEL).is_file():
-        raise SpareError(
-            f"{out} is not finished: it is not decided yet which pairs are kept. The same "
-            "`spare generate` goes on with it."
-        )
-    return parts, replace(options), manifest

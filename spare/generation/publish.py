@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, Any
 from spare.disk import locked, replaced
 from spare.errors import PictureError, SpareError, counted
 from spare.generation import shards
+from spare.generation.manifest import read_pipeline
 from spare.generation.pictures import Pictures
-from spare.generation.pipeline import read_pipeline
 from spare.generation.stages import Inputs, Options, wanted
 from spare.generation.stages.tags import COLUMNS
 from spare.generation.words import word_set

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from spare.errors import DataError, PictureError, SpareError, counted
+from spare.generation.manifest import read_pipeline
 from spare.generation.pictures import Pictures
-from spare.generation.pipeline import read_pipeline
 from spare.generation.stages import Inputs
 from spare.images import digest
 from spare.leaderboards.failures import Look, thumbnail

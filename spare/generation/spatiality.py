@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from spare.errors import DataError, SpareError
+from spare.generation.manifest import read_pipeline
 from spare.generation.mentions import find_mentions, keyword_counts, tokens
-from spare.generation.pipeline import read_pipeline
 from spare.generation.stages import Inputs
 from spare.generation.stages.tags import CLASS_OF_GROUP
 from spare.relations import CLASSES, relation_groups
