@@ -8,6 +8,7 @@ import json
 import math
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -35,7 +36,7 @@ from chat_server import (
 from test_generation import contents
 
 from spare.cli import main
-from spare.errors import DataError, ModelError
+from spare.errors import DataError, ModelError, SpareError
 from spare.generation import llm
 from spare.generation.captions import captions
 from spare.generation.models import Models
@@ -46,6 +47,7 @@ from spare.harness.models.chat import is_version
 from spare.harness.models.listing import read_listing
 from spare.harness.models.openai import Served
 from spare.harness.models.types import Request
+from spare.harness.tokens import Prices, Tokens, read_prices
 from spare.images import Picture, open_picture
 from spare.tasks.types import Reply
 
@@ -793,6 +795,123 @@ def test_eval_goes_on_where_it_was_killed(tmp_path: Path) -> None:
     assert KEY not in said
 
 
+def two_tasks(data: Path) -> str:
+    """Two tasks of three questions each, without pictures that differ; as --tasks names them."""
+    data.mkdir()
+    PIL.Image.new("RGB", (16, 16)).save(data / "mug.png")
+    names = []
+    for name in ("cups", "mugs"):
+        rows = [
+            {"image": "mug.png", "question": f"{name} {number}, where?"}
+            | {"options": ["left", "right"], "answer": "B"}
+            for number in range(3)
+        ]
+        path = data / f"{name}.jsonl"
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        names.append(f"custom:{path}")
+    return ",".join(names)
+
+
+def token_lines(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    return [line for line in capsys.readouterr().err.splitlines() if "okens" in line]
+
+
+def test_a_call_says_what_it_has_read_and_written_and_what_that_cost(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def behave(asked: Asked) -> Answer:
+        if "mugs 1" in asked.text and asked.before == 0:
+            return refuses(400, "this picture is not taken")
+        return says(asked, "B")
+
+    out = tmp_path / "run"
+    with serving(behave) as server:
+        call = ["eval", "--model", f"openai:{NAME}", "--tasks", two_tasks(tmp_path / "data")]
+        call += ["--data", str(tmp_path / "data"), "--out", str(out), "--base-url", server.url]
+        priced = [*call, "--token-prices", "20000,300000"]
+        assert main(priced) == 1
+        first = "Tokens of this call: 55 read, 15 written"
+        assert token_lines(capsys) == [f"{first}, which is 5.60 at these prices."]
+        assert main(call) == 0  # asks for the one that was refused, and pays for no other
+        assert token_lines(capsys) == ["Tokens of this call: 11 read, 3 written."]
+        assert main(priced) == 0  # asks for nothing
+        assert token_lines(capsys) == []
+    calls = json.loads((out / "manifest.json").read_text())["calls"]
+    assert [(one["input_tokens"], one["output_tokens"]) for one in calls] == [
+        (33, 9), (22, 6), (11, 3),
+    ]  # fmt: skip
+    assert [one.get("cost") for one in calls] == [3.36, 2.24, None]
+    assert calls[0]["token_prices"] == {"read": 20000.0, "written": 300000.0}
+    assert "token_prices" not in calls[2]
+
+
+def test_a_call_that_ends_with_the_quota_says_what_it_has_used(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def behave(asked: Asked) -> Answer:
+        if "mugs 2" not in asked.text:
+            return says(asked, "B")
+        used_up = refuses(429, "You exceeded your quota")
+        used_up.body["error"]["code"] = "insufficient_quota"
+        return used_up
+
+    with serving(behave) as server:
+        call = ["eval", "--model", f"openai:{NAME}", "--tasks", two_tasks(tmp_path / "data")]
+        call += ["--data", str(tmp_path / "data"), "--out", str(tmp_path / "run")]
+        assert main([*call, "--base-url", server.url, "--concurrency", "1"]) == 2
+    assert "Tokens of this call: 55 read, 15 written." in token_lines(capsys)
+
+
+def test_a_server_that_tells_no_tokens_gets_no_line_and_no_entry(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def behave(asked: Asked) -> Answer:
+        answer = says(asked, "B")
+        del answer.body["usage"]
+        return answer
+
+    out = tmp_path / "run"
+    with serving(behave) as server:
+        call = ["eval", "--model", f"openai:{NAME}", "--tasks", two_tasks(tmp_path / "data")]
+        call += ["--data", str(tmp_path / "data"), "--out", str(out), "--base-url", server.url]
+        assert main([*call, "--token-prices", "2.5,10"]) == 0
+    assert token_lines(capsys) == []
+    calls = json.loads((out / "manifest.json").read_text())["calls"]
+    assert len(calls) == 2
+    assert not any({"input_tokens", "cost"} & set(one) for one in calls)
+
+
+@pytest.mark.parametrize(
+    ("text", "model", "words"),
+    [
+        ("2.5", "openai:x", "two prices"),
+        ("1,2,3", "openai:x", "two prices"),
+        ("$1,2", "openai:x", "two prices"),
+        ("-1,2", "openai:x", "two prices"),
+        ("1,nan", "openai:x", "two prices"),
+        ("1,inf", "openai:x", "two prices"),
+        ("2.5,10", "random", "is none; leave them out"),
+        ("2.5,10", "openai/clip-vit-base-patch32", "is none; leave them out"),
+    ],
+)
+def test_prices_that_make_no_sense_are_refused(text: str, model: str, words: str) -> None:
+    with pytest.raises(SpareError, match=words):
+        read_prices(text, model)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "prices", "cost"),
+    [
+        (Tokens(1_000_000, 0), Prices(2.5, 10), "2.50"),
+        (Tokens(0, 2_000_000_000), Prices(2.5, 10), "20,000.00"),
+        (Tokens(1, 1), Prices(2.5, 10), "less than 0.01"),
+        (Tokens(5, 5), Prices(0, 0), "0.00"),
+    ],
+)
+def test_a_cost_is_never_rounded_to_nothing(tokens: Tokens, prices: Prices, cost: str) -> None:
+    assert tokens.line(prices).endswith(f"written, which is {cost} at these prices.")
+
+
 def test_generate_goes_on_where_it_was_killed(tmp_path: Path) -> None:
     write_docci(tmp_path / "docci", 30)
     captions, out = tmp_path / "captions", tmp_path / "qa"
@@ -809,6 +928,9 @@ def test_generate_goes_on_where_it_was_killed(tmp_path: Path) -> None:
     funnel = json.loads((out / "funnel.json").read_text())
     assert sum(funnel["pairs"].values()) == 30
     assert not funnel["replies"].get("error")
+    # Said by the second call alone, of its own replies: fewer than both were sent.
+    (read,) = re.findall(r"Tokens of this call: ([\d,]+) read", said)
+    assert 0 < int(read.replace(",", "")) < 11 * len(server.asked)
     # Asked twice: the canary, and no more than was in flight, or had just come.
     twice = [text for text, count in server.answered.items() if count > 1 and "red cup" not in text]
     assert len(twice) <= 8
@@ -868,4 +990,6 @@ def test_ablate_asks_servers_too(tmp_path: Path, capsys: pytest.CaptureFixture[s
         assert main(["ablate", *map(str, arguments)]) == 0
     assert server.most <= 2
     assert len(server.asked) == 8
-    assert "0.75" in capsys.readouterr().out  # it says Yes to everything
+    said = capsys.readouterr()
+    assert "0.75" in said.out  # it says Yes to everything
+    assert "Tokens of this call: 88 read, 24 written." in said.err

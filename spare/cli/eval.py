@@ -66,6 +66,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="tokens per batch, picture tokens included; by default what fits the device's memory",
     )
     add_server_arguments(engine)
+    add(
+        "--token-prices",
+        default="",
+        metavar="READ,WRITTEN",
+        help="what a million tokens of openai:NAME cost that are read and that are written, e.g. "
+        "2.5,10; the call then says what it has cost",
+    )
     add_cluster_arguments(engine, "the model runs")
     add("--tensor-parallel", type=int, default=1, metavar="N", help="spread vllm:NAME over N GPUs")
     add("--seed", type=int, default=0, metavar="N", help="seed of the random baseline (0)")
@@ -117,8 +124,10 @@ def replicas(arguments: argparse.Namespace) -> int:
 
 def run(arguments: argparse.Namespace) -> int:
     from spare.harness.evaluate import evaluate
+    from spare.harness.tokens import read_prices
     from spare.leaderboards.tables import print_scores
 
+    prices = read_prices(arguments.token_prices, arguments.model)
     with progress() as on_event:
         finished = evaluate(
             arguments.model,
@@ -130,6 +139,7 @@ def run(arguments: argparse.Namespace) -> int:
             rules=choice("rules", arguments.rules),
             limit=arguments.limit,
             lazy_groups=arguments.lazy_groups,
+            token_prices=prices,
             on_event=on_event,
             adapter=arguments.adapter,
             dtype=arguments.dtype,

@@ -254,6 +254,8 @@ def compare_classifiers(
                 on_event(progress)
 
             replies = llm.answered(models.llm, requests, log, on_reply)
+            if models.tokens.told:
+                on_event(models.tokens.line())
             given = [replies[str(number)] for number in range(len(rows))]
             errors = [reply.error for reply in given if not reply.likelihoods]
             said = [llm.probability(one) >= cutoff if one.likelihoods else None for one in given]

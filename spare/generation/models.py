@@ -13,6 +13,7 @@ from spare.generation import llm
 from spare.generation.stages import Options
 from spare.harness.models import load_model
 from spare.harness.models.types import Model, Request, Response
+from spare.harness.tokens import Tokens
 
 if TYPE_CHECKING:
     from spare.harness.models.clip import Clip
@@ -55,10 +56,10 @@ class Awaited:
 
 
 class Watched:
-    """A model whose debt can be seen."""
+    """A model whose debt and whose tokens can be seen."""
 
-    def __init__(self, model: Model, awaited: Awaited) -> None:
-        self._model, self._awaited = model, awaited
+    def __init__(self, model: Model, awaited: Awaited, tokens: Tokens) -> None:
+        self._model, self._awaited, self._tokens = model, awaited, tokens
         self.identity, self.facts = model.identity, model.facts
 
     def answer(self, requests: Iterable[Request]) -> Iterator[Response]:
@@ -70,6 +71,7 @@ class Watched:
                 awaited.answered += 1
                 awaited.since = time.monotonic()
                 reply = response.reply
+                self._tokens.count(reply)
                 if IN_WRITING in reply.error:
                     reply = replace(reply, error=reply.error.replace(IN_WRITING, ANOTHER_MODEL))
                     response = Response(response.key, reply)
@@ -97,6 +99,7 @@ class Models:
         engine: how models are loaded.
         checked: task -> how many of its pictures pairs were held against, once they were.
         awaited: what the language model owes.
+        tokens: of its replies.
     """
 
     def __init__(
@@ -111,6 +114,7 @@ class Models:
         self.facts: dict[str, Mapping[str, str]] = {}
         self.checked: dict[str, int] = {}
         self.awaited = Awaited()
+        self.tokens = Tokens()
         self._keeps_schema = False
 
     @cached_property
@@ -119,7 +123,7 @@ class Models:
         self._on_event(f"Loading {self._options.llm} ...")
         model = load_model(self._options.llm, language=True, **self.engine)
         self._check("llm", self._options.llm, model)
-        return Watched(model, self.awaited)
+        return Watched(model, self.awaited, self.tokens)
 
     @cached_property
     def clip(self) -> Clip:

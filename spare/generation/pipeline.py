@@ -114,13 +114,17 @@ def generate(
         models = Models(chosen, engine or {}, known, on_event)
         counts = [shards.rows(part.path, "spare captions") for part in parts]
         todo = [name for name in STAGES if wanted(name, chosen) and name in (stages or STAGES)]
-        for names in () if rethreshold else groups(todo, chosen):
-            started = time.monotonic()
-            if _run(names, out, parts, counts, chosen, models, replicas, on_event):
-                manifest["seconds"] += time.monotonic() - started
-            manifest["facts"] |= models.facts
-            manifest["benchmarks"] = models.checked or manifest["benchmarks"]
-            write_json(out / "manifest.json", manifest)
+        try:
+            for names in () if rethreshold else groups(todo, chosen):
+                started = time.monotonic()
+                if _run(names, out, parts, counts, chosen, models, replicas, on_event):
+                    manifest["seconds"] += time.monotonic() - started
+                manifest["facts"] |= models.facts
+                manifest["benchmarks"] = models.checked or manifest["benchmarks"]
+                write_json(out / "manifest.json", manifest)
+        finally:  # what a call that breaks off has asked for is paid, too
+            if models.tokens.told:
+                on_event(models.tokens.line())
         missing = _missing(out, parts, chosen)
         if missing:
             if rethreshold:

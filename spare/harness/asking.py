@@ -14,6 +14,7 @@ from pathlib import Path
 from spare.errors import DataError, PictureError, SpareError
 from spare.harness import run as runs
 from spare.harness.models.types import Model, Request
+from spare.harness.tokens import Tokens
 from spare.images import Picture
 from spare.tasks.types import Files, Prompt, Reply, Rules, Sample, Task, Verdict
 
@@ -28,6 +29,7 @@ class Progress:
         scored: False if the answers are not public.
         score: sum of the scores of the replies that are there; unread, errors: how many are.
         started: `time.monotonic()` when the asking began; 0 before.
+        tokens: of the replies that this call asked for.
     """
 
     task: str
@@ -40,6 +42,7 @@ class Progress:
     unread: int = 0
     errors: int = 0
     started: float = 0.0
+    tokens: Tokens = field(default_factory=Tokens)
 
     def count(self, verdict: Verdict) -> None:
         """Take one more reply into account."""
@@ -209,6 +212,7 @@ def ask(
     def write(key: str, sample: Sample, digests: dict[Picture, str], reply: Reply) -> None:
         with writing:
             log.append(runs.reply_line(key, evaluation.place, sample, digests, reply))
+            progress.tokens.count(reply)
             evaluation.judge(sample, reply, progress)
             on_event(progress)
 

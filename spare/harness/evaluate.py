@@ -22,6 +22,7 @@ from spare.harness.environment import environment
 from spare.harness.models import Options, load_model
 from spare.harness.models.types import Model, Request
 from spare.harness.scoring import forget_scores, score_evaluation, write_submission
+from spare.harness.tokens import Prices, Tokens
 from spare.tasks import expand, load_task
 from spare.tasks.types import Task
 
@@ -41,6 +42,7 @@ def evaluate(
     rules: Choice = "",
     limit: int | None = None,
     lazy_groups: bool = False,
+    token_prices: Prices | None = None,
     on_event: Callable[[Event], None] = lambda event: None,
     **engine: Any,
 ) -> runs.Run:
@@ -54,6 +56,7 @@ def evaluate(
         split, prompt, rules: a name for all tasks, or task -> name. `rules` may be "all".
         limit: ask only the first so many samples per task; the scores are marked as provisional.
         lazy_groups: do not ask the rest of an all-or-nothing group that has failed already.
+        token_prices: what a server's tokens cost; the run then says what it has cost.
         on_event: receives lines of text, and Progress after every reply.
         engine: options of `load_model` (adapter, dtype, device, max_pixels, ...).
 
@@ -100,21 +103,24 @@ def evaluate(
             before = [evaluation.find_replies(log) for evaluation in evaluations]
             on_event(_first_line(before))
             call = {"started": _now(), "facts": dict(loaded.facts), "environment": environment()}
-            for evaluation, progress in zip(evaluations, before, strict=True):
-                record(manifest, evaluation, lazy_groups)
-                disk.write_json(out / "manifest.json", manifest)
-                forget_scores(out, evaluation.place)
-                evaluation.check_unchanged()
-                _study(loaded, evaluation)
-                try:
-                    ask(loaded, evaluation, log, progress, on_event)
-                finally:
-                    _note_effort(manifest, call, evaluation, progress)
+            try:
+                for evaluation, progress in zip(evaluations, before, strict=True):
+                    record(manifest, evaluation, lazy_groups)
                     disk.write_json(out / "manifest.json", manifest)
-                if evaluation.task.submission:
-                    submit(out, manifest, evaluation, progress.errors, log, on_event)
-                else:
-                    score_evaluation(out, evaluation, log)
+                    forget_scores(out, evaluation.place)
+                    evaluation.check_unchanged()
+                    _study(loaded, evaluation)
+                    try:
+                        ask(loaded, evaluation, log, progress, on_event)
+                    finally:
+                        _note_effort(manifest, call, evaluation, progress, token_prices)
+                        disk.write_json(out / "manifest.json", manifest)
+                    if evaluation.task.submission:
+                        submit(out, manifest, evaluation, progress.errors, log, on_event)
+                    else:
+                        score_evaluation(out, evaluation, log)
+            finally:  # what a call that breaks off has asked for is paid, too
+                _tell_tokens(before, token_prices, on_event)
     return runs.load_run(out)
 
 
@@ -358,14 +364,37 @@ def record(manifest: dict[str, Any], evaluation: Evaluation, lazy_groups: bool) 
 
 
 def _note_effort(
-    manifest: dict[str, Any], call: dict[str, Any], evaluation: Evaluation, progress: Progress
+    manifest: dict[str, Any],
+    call: dict[str, Any],
+    evaluation: Evaluation,
+    progress: Progress,
+    prices: Prices | None,
 ) -> None:
-    """Note which call, by which program on which machine, got how many of the replies. One that
-    asked nothing made nothing."""
+    """Note which call, by which program on which machine, got how many of the replies, and what
+    they took. One that asked nothing made nothing."""
     asked = progress.done - progress.before
-    if asked:
-        seconds = round(time.monotonic() - progress.started, 3)
-        manifest["calls"].append({**call, **evaluation.place, "asked": asked, "seconds": seconds})
+    if not asked:
+        return
+    seconds = round(time.monotonic() - progress.started, 3)
+    entry = {**call, **evaluation.place, "asked": asked, "seconds": seconds}
+    tokens = progress.tokens
+    if tokens.told:
+        entry |= {"input_tokens": tokens.read, "output_tokens": tokens.written}
+        if prices:
+            entry["token_prices"] = dataclasses.asdict(prices)
+            entry["cost"] = round(tokens.cost(prices), 6)
+    manifest["calls"].append(entry)
+
+
+def _tell_tokens(
+    states: Sequence[Progress], prices: Prices | None, on_event: Callable[[Event], None]
+) -> None:
+    """Say what all tasks of this call took together, if the engine tells it."""
+    tokens = Tokens()
+    for state in states:
+        tokens.add(state.tokens)
+    if tokens.told:
+        on_event(tokens.line(prices))
 
 
 def _now() -> str:
