@@ -118,6 +118,51 @@ def test_a_failure_costs_its_own_question() -> None:
             assert reply.text == whole[request.key].text
 
 
+def test_one_that_wants_to_leave_costs_its_own_question() -> None:
+    found = answers(load_model("own_models:Leaving"), ask("a", "leave", "b"))
+    assert found["q1"].error.startswith("The model failed at the question: SystemExit: bye (own_mo")
+    assert found["q0"].text
+    assert found["q2"].text
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("Odd:study text", "The attribute study of own_models:Odd is 'all of it' and no method"),
+        ("Odd:objection text", "The attribute objection of own_models:Odd is 'I object' and no m"),
+        ("Odd:lineage text", "The attribute lineage of own_models:Odd is 'abc', which JSON cannot"),
+        ("Odd:lineage object", "JSON cannot hold as an object .Object of type object is not JSON"),
+        ("Odd:writes text", "The attribute writes of own_models:Odd is 'False'; it is True, or"),
+        (
+            "Lazy:",
+            "(?s)attribute lineage of own_models:Lazy fails: OSError: the d.*, in lineage",
+        ),
+    ],
+)
+def test_what_it_need_not_have_is_looked_at_too(kind: str, words: str) -> None:
+    with pytest.raises(ModelError, match=words):
+        load_model(f"own_models:{kind}")
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("study raises", "method study of own_models:Odd fails: ValueError: no idea.\n"),
+        ("objection raises", "method objection of own_models:Odd fails: ValueError: no idea.\n"),
+        ("objection leaves", "method objection of own_models:Odd fails: SystemExit: bye.\n"),
+        ("objection true", "The method objection of own_models:Odd gave True; it is to give a tex"),
+        ("objection none", ""),
+    ],
+)
+def test_methods_that_it_need_not_have_end_in_a_sentence(
+    kind: str, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_world(tmp_path / "data", sets=1)
+    command = ["eval", "--model", f"own_models:Odd:{kind}", "--tasks", "whatsup_a", "--data"]
+    code = main([*command, str(tmp_path / "data"), "--out", str(tmp_path / "run")])
+    assert (code, words in capsys.readouterr().err) == (2 if words else 0, True)
+
+
 def test_one_that_always_fails_ends_the_run_with_its_traceback() -> None:
     asked = ask(*(f"word {number}" for number in range(100)))
     given = []
