@@ -63,6 +63,12 @@ def test_it_gets_its_argument_and_the_options_of_the_call() -> None:
     assert len(model.facts["code"]) == 64
 
 
+def test_nothing_spreads_it() -> None:
+    for spec in ("own_models:Own", "shuffled:own_models:Own"):
+        with pytest.raises(ModelError, match=r"^own_models:Own is .* --tensor-parallel does not"):
+            load_model(spec, tensor_parallel=2)
+
+
 @pytest.mark.parametrize(
     ("spec", "words"),
     [

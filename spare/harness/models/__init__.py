@@ -110,7 +110,12 @@ def load_model(
     if concurrency < 1:
         raise ModelError("With --concurrency below 1 nothing is ever asked; give more.")
     engine, name = _split(spec)
-    if tensor_parallel != 1 and engine not in ("vllm", "shuffled", ""):
+    if tensor_parallel != 1 and not engine:
+        raise ModelError(
+            f"{name} is a model of your own, which --tensor-parallel does not spread; leave the "
+            "option out."
+        )
+    if tensor_parallel != 1 and engine not in ("vllm", "shuffled"):
         raise ModelError(
             f"The engine {engine} does not spread a model by --tensor-parallel; name it "
             f"vllm:{name}, or leave the option out."
