@@ -242,28 +242,54 @@ def test_a_run_that_failed_goes_on(
     assert {line["id"] for line in lines[len(first) :]} == failed
 
 
-def test_entry_points_are_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def install(package: str, name: str, value: str) -> None:
-        metadata = tmp_path / f"{package}-1.0.dist-info"
-        metadata.mkdir()
-        (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1\n")
-        (metadata / "entry_points.txt").write_text(f"[spare.models]\n{name} = {value}\n")
-        importlib.invalidate_caches()
+def install_name(folder: Path, package: str, name: str, value: str) -> None:
+    """Put a package with an entry point into a folder."""
+    metadata = folder / f"{package}-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1\n")
+    (metadata / "entry_points.txt").write_text(f"[spare.models]\n{name} = {value}\n")
+    importlib.invalidate_caches()
 
+
+def test_entry_points_are_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(tmp_path))
-    install("mine", "hashing", "own_models:Own")
-    install("ours", "random", "own_models:Own")
-    install("bad", "bad", "own_models:Nobody")
+    install_name(tmp_path, "mine", "hashing", "own_models:Own")
+    install_name(tmp_path, "ours", "random", "own_models:Own")
+    install_name(tmp_path, "bad", "bad", "own_models:Nobody")
     assert load_model("hashing:v3").identity == {"engine": "hashing", "weights": "v3"}
+    assert load_model("hashing").identity == {"engine": "hashing", "weights": "v1"}
+    assert load_model("shuffled:hashing").identity["engine"] == "hashing"
     assert load_model("hashing:").identity == {"engine": "hashing", "weights": "v1"}
     assert load_model("random").identity["engine"] == "random"
-    with pytest.raises(ModelError, match=r"'own_models:Nobody' .* be loaded: AttributeError"):
-        load_model("bad:x")
+    for spec in ("bad:x", "bad"):
+        with pytest.raises(ModelError, match=r"'own_models:Nobody' .* be loaded: AttributeError"):
+            load_model(spec)
     with pytest.raises(ModelError, match=r"There is no engine 'warp'.* shuffled, bad, hashing"):
         load_model("warp:drive")
-    install("theirs", "hashing", "own_models:Wordy")
+    install_name(tmp_path, "theirs", "hashing", "own_models:Wordy")
     with pytest.raises(ModelError, match="Two packages bring a model called hashing"):
         own.entry_points()
+
+
+def test_what_lies_here_comes_before_an_entry_point(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install_name(tmp_path, "mine", "hashing", "own_models:Own")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "hashing").mkdir()
+    with pytest.raises(ModelError, match=r"^hashing is not a checkpoint"):
+        load_model("hashing")
+
+
+def test_a_module_without_its_class_is_half_a_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "bad_models.py").write_text("")
+    for spec in ("bad_models", "shuffled:bad_models"):
+        with pytest.raises(ModelError, match=r"^Name the class in bad_models.py, too: bad_models:"):
+            load_model(spec)
 
 
 def test_it_can_be_shown_the_pictures_of_others() -> None:

@@ -96,7 +96,7 @@ def load_model(
 
     Args:
         spec: path or hub id of a checkpoint, which the `transformers` engine loads; or `random` or
-            `majority`; or `engine:rest` for any engine of `ENGINES`; or `module:Class` or
+            `majority`; or `engine:rest` for any engine of `ENGINES`; or `module:Class`, `NAME` or
             `NAME:rest` for a model of your own or of another package (see `own`).
 
     Raises:
@@ -157,4 +157,13 @@ def _split(spec: str) -> tuple[str, str]:
         return "", spec
     if not spec:
         raise ModelError("No model was named; give a checkpoint's path or hub id.")
+    # No hub id is one word, and what lies here comes first.
+    if "/" not in spec and not Path(spec).expanduser().exists():
+        from spare.harness.models import own
+
+        if spec in own.entry_points():
+            return "", spec
+        file = Path(f"{spec.replace('.', '/')}.py")
+        if file.is_file():
+            raise ModelError(f"Name the class in {file}, too: {spec}:Class.")
     return "transformers", spec

@@ -3,7 +3,8 @@
 
     spare eval --model my_models:MyModel ...          a class in my_models.py, here or installed
     spare eval --model my_models:MyModel:weights/ ... and what it is to load
-    spare eval --model NAME:weights/ ...              the entry point NAME of an installed package
+    spare eval --model NAME ...                       the entry point NAME of an installed package
+    spare eval --model NAME:weights/ ...              and what it is to load
 
 Either is called with what follows its name and the `Options` of the call, and is to be a `Model`.
 It is code that nobody here has seen, so what it gives is looked at before it is believed, and what
@@ -42,7 +43,7 @@ CALL = "It is called with two things: what follows its name, and the options of 
 
 
 def load(spec: str, options: Options) -> Own:
-    """The model behind `module:Class`, `module:Class:ARG` or `NAME:ARG`.
+    """The model behind `module:Class`, `module:Class:ARG`, `NAME` or `NAME:ARG`.
 
     Raises:
         ModelError: there is none, it cannot be imported or made, or it lacks something that a
@@ -80,6 +81,12 @@ def entry_points() -> dict[str, importlib.metadata.EntryPoint]:
                 f"{entry.value}); uninstall one of them."
             )
     return {name: entry for name, entry in found.items() if name not in ENGINES}
+
+
+def taken() -> list[importlib.metadata.EntryPoint]:
+    """Models that packages bring under the name of an engine of ours, which is what it means."""
+    found = importlib.metadata.entry_points(group=GROUP)
+    return list({entry.value: entry for entry in found if entry.name in ENGINES}.values())
 
 
 def _load_entry(entry: importlib.metadata.EntryPoint) -> Any:
