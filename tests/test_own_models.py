@@ -19,6 +19,7 @@ from spare.cli import main
 from spare.demo.world import write_world
 from spare.errors import ModelError
 from spare.harness.models import load_model, own
+from spare.harness.models.cluster import Worker
 from spare.harness.models.types import Request
 from spare.harness.run import read_log
 
@@ -167,6 +168,12 @@ def test_methods_that_it_need_not_have_end_in_a_sentence(
     command = ["eval", "--model", f"own_models:Odd:{kind}", "--tasks", "whatsup_a", "--data"]
     code = main([*command, str(tmp_path / "data"), "--out", str(tmp_path / "run")])
     assert (code, words in capsys.readouterr().err) == (2 if words else 0, True)
+
+
+def test_an_objection_that_fails_in_an_actor_is_heard() -> None:
+    worker = Worker("own_models:Odd:objection raises", {}, os.getcwd())
+    assert not worker.start().error
+    assert worker.objection(ask("a")[0]).startswith("The method objection of own_models:Odd fails")
 
 
 def test_one_that_always_fails_ends_the_run_with_its_traceback() -> None:
