@@ -41,3 +41,14 @@ def counted(number: int, noun: str) -> str:
     if number == 1:
         return f"1 {noun}"
     return f"{number:,} {noun[:-1]}ies" if noun.endswith("ply") else f"{number:,} {noun}s"
+
+
+def excerpt(text: str, longest: int) -> str:
+    """The beginning of a text, for a sentence: cut at a word, if one ends in its second half, and
+    marked as cut. No longer than `longest` characters and the mark."""
+    if len(text) <= longest:
+        return text
+    begun = text[:longest]
+    between = begun[-1].isspace() or text[longest].isspace()
+    whole = begun if between else begun.rsplit(None, 1)[0]
+    return f"{(whole if len(whole) > longest // 2 else begun).rstrip()}…"

@@ -141,6 +141,46 @@ class Marked(Own):
         return super().reply(request)
 
 
+class Odd(Own):
+    """Has one attribute, which its name tells, that is not what it should be."""
+
+    def __init__(self, name: str, options: Any) -> None:
+        super().__init__(name, options)
+        odd: dict[str, tuple[str, Any]] = {
+            "study raises": ("study", self.fail),
+            "study text": ("study", "all of it"),
+            "objection raises": ("objection", self.fail),
+            "objection leaves": ("objection", lambda request: exit("bye")),
+            "objection text": ("objection", "I object"),
+            "objection true": ("objection", lambda request: True),
+            "objection none": ("objection", lambda request: None),
+            "lineage text": ("lineage", "abc"),
+            "lineage object": ("lineage", {"base": object()}),
+            "writes text": ("writes", "False"),
+        }
+        setattr(self, *odd[name])
+
+    def fail(self, given: Any) -> str:
+        raise ValueError("no idea")
+
+
+class Lazy(Own):
+    """Has an attribute that is found out when it is asked for, and cannot be."""
+
+    @property
+    def lineage(self) -> dict[str, str]:
+        raise OSError("the disk is gone")
+
+
+class Leaving(Own):
+    """Wants to end the process at questions with a certain word."""
+
+    def reply(self, request: Request) -> Reply:
+        if "leave" in str(request.parts):
+            raise SystemExit("bye")
+        return super().reply(request)
+
+
 class NoIdentity:
     def __init__(self, name: str, options: Any) -> None: ...
 

@@ -87,6 +87,10 @@ def test_mistakes_get_a_sentence(capsys: pytest.CaptureFixture[str], tmp_path: P
     assert "--prompt takes one NAME for all tasks, or TASK=NAME" in message
     ray = ["--tasks", "vsr_zeroshot", "--engine", "ray", "--replicas", "0"]
     assert "--replicas must be at least 1" in fails(capsys, "eval", *ray, *common)
+    many = ["--replicas", "2"]
+    said = "--replicas 2 does nothing without a cluster; add --engine ray, or leave it out."
+    assert said in fails(capsys, "eval", *many, "--tasks", "vsr_zeroshot", *common)
+    assert said in fails(capsys, "generate", *many, "captions", "--out", tmp_path / "qa")
     with pytest.raises(SystemExit) as stop:
         main(["evaluate"])
     assert stop.value.code == 2

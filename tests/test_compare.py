@@ -276,6 +276,17 @@ def test_a_task_that_is_missing_now_is_no_pass(data: Path, runs: Path, tmp_path:
     assert any(note.startswith("vsr_zeroshot (spare):") for note in found.notes)
 
 
+def test_how_models_differ_is_cut_at_a_word(runs: Path, run: Path) -> None:
+    path = run / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["model"]["decoding"] = "greedy, as far as the server takes what it was told"
+    path.write_text(json.dumps(manifest))
+    notes = compare(runs / "base", run).notes
+    assert any(
+        "decoding (none and greedy, as far as the server takes what…)" in one for one in notes
+    )
+
+
 def test_a_run_that_is_not_finished_is_no_pass(runs: Path, run: Path) -> None:
     (run / "scores.json").unlink()
     refused(runs, run, "is not finished with it")

@@ -62,6 +62,16 @@ def test_what_is_broken_is_a_line_and_not_the_end(
     assert "answered a question" in shown
 
 
+def test_a_name_that_is_taken_is_said(install: Install, tmp_path: Path) -> None:
+    install("mine", "Model = print\n", "")
+    entries = tmp_path / "mine-1.0.dist-info" / "entry_points.txt"
+    entries.write_text("[spare.models]\nrandom = mine:Model\n")
+    ours, theirs = spare.doctor(["random"]).engines
+    assert (ours.name, ours.state) == ("random", "works")
+    assert (theirs.name, theirs.state) == ("random of a package", "broken")
+    assert theirs.found.startswith("a package brings mine:Model under the name of an engine of our")
+
+
 def test_one_that_never_comes_back_is_broken(install: Install) -> None:
     install("slow", "import time\ntime.sleep(600)\n", "")
     assert doctors._try("slow", 2.0).found == "did not finish within 2 s"

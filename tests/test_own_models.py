@@ -19,6 +19,7 @@ from spare.cli import main
 from spare.demo.world import write_world
 from spare.errors import ModelError
 from spare.harness.models import load_model, own
+from spare.harness.models.cluster import Worker
 from spare.harness.models.types import Request
 from spare.harness.run import read_log
 
@@ -61,6 +62,12 @@ def test_it_gets_its_argument_and_the_options_of_the_call() -> None:
     assert model.identity == {"engine": "own_models:Own", "weights": "some/weights:v2"}
     assert model.facts["device"] == "cuda:3"
     assert len(model.facts["code"]) == 64
+
+
+def test_nothing_spreads_it() -> None:
+    for spec in ("own_models:Own", "shuffled:own_models:Own"):
+        with pytest.raises(ModelError, match=r"^own_models:Own is .* --tensor-parallel does not"):
+            load_model(spec, tensor_parallel=2)
 
 
 @pytest.mark.parametrize(
@@ -116,6 +123,57 @@ def test_a_failure_costs_its_own_question() -> None:
             assert re.search(r"own_models.py line \d+ in look", reply.error)
         else:
             assert reply.text == whole[request.key].text
+
+
+def test_one_that_wants_to_leave_costs_its_own_question() -> None:
+    found = answers(load_model("own_models:Leaving"), ask("a", "leave", "b"))
+    assert found["q1"].error.startswith("The model failed at the question: SystemExit: bye (own_mo")
+    assert found["q0"].text
+    assert found["q2"].text
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("Odd:study text", "The attribute study of own_models:Odd is 'all of it' and no method"),
+        ("Odd:objection text", "The attribute objection of own_models:Odd is 'I object' and no m"),
+        ("Odd:lineage text", "The attribute lineage of own_models:Odd is 'abc', which JSON cannot"),
+        ("Odd:lineage object", "JSON cannot hold as an object .Object of type object is not JSON"),
+        ("Odd:writes text", "The attribute writes of own_models:Odd is 'False'; it is True, or"),
+        (
+            "Lazy:",
+            "(?s)attribute lineage of own_models:Lazy fails: OSError: the d.*, in lineage",
+        ),
+    ],
+)
+def test_what_it_need_not_have_is_looked_at_too(kind: str, words: str) -> None:
+    with pytest.raises(ModelError, match=words):
+        load_model(f"own_models:{kind}")
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("study raises", "method study of own_models:Odd fails: ValueError: no idea.\n"),
+        ("objection raises", "method objection of own_models:Odd fails: ValueError: no idea.\n"),
+        ("objection leaves", "method objection of own_models:Odd fails: SystemExit: bye.\n"),
+        ("objection true", "The method objection of own_models:Odd gave True; it is to give a tex"),
+        ("objection none", ""),
+    ],
+)
+def test_methods_that_it_need_not_have_end_in_a_sentence(
+    kind: str, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_world(tmp_path / "data", sets=1)
+    command = ["eval", "--model", f"own_models:Odd:{kind}", "--tasks", "whatsup_a", "--data"]
+    code = main([*command, str(tmp_path / "data"), "--out", str(tmp_path / "run")])
+    assert (code, words in capsys.readouterr().err) == (2 if words else 0, True)
+
+
+def test_an_objection_that_fails_in_an_actor_is_heard() -> None:
+    worker = Worker("own_models:Odd:objection raises", {}, os.getcwd())
+    assert not worker.start().error
+    assert worker.objection(ask("a")[0]).startswith("The method objection of own_models:Odd fails")
 
 
 def test_one_that_always_fails_ends_the_run_with_its_traceback() -> None:
@@ -191,28 +249,54 @@ def test_a_run_that_failed_goes_on(
     assert {line["id"] for line in lines[len(first) :]} == failed
 
 
-def test_entry_points_are_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def install(package: str, name: str, value: str) -> None:
-        metadata = tmp_path / f"{package}-1.0.dist-info"
-        metadata.mkdir()
-        (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1\n")
-        (metadata / "entry_points.txt").write_text(f"[spare.models]\n{name} = {value}\n")
-        importlib.invalidate_caches()
+def install_name(folder: Path, package: str, name: str, value: str) -> None:
+    """Put a package with an entry point into a folder."""
+    metadata = folder / f"{package}-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1\n")
+    (metadata / "entry_points.txt").write_text(f"[spare.models]\n{name} = {value}\n")
+    importlib.invalidate_caches()
 
+
+def test_entry_points_are_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(tmp_path))
-    install("mine", "hashing", "own_models:Own")
-    install("ours", "random", "own_models:Own")
-    install("bad", "bad", "own_models:Nobody")
+    install_name(tmp_path, "mine", "hashing", "own_models:Own")
+    install_name(tmp_path, "ours", "random", "own_models:Own")
+    install_name(tmp_path, "bad", "bad", "own_models:Nobody")
     assert load_model("hashing:v3").identity == {"engine": "hashing", "weights": "v3"}
+    assert load_model("hashing").identity == {"engine": "hashing", "weights": "v1"}
+    assert load_model("shuffled:hashing").identity["engine"] == "hashing"
     assert load_model("hashing:").identity == {"engine": "hashing", "weights": "v1"}
     assert load_model("random").identity["engine"] == "random"
-    with pytest.raises(ModelError, match=r"'own_models:Nobody' .* be loaded: AttributeError"):
-        load_model("bad:x")
+    for spec in ("bad:x", "bad"):
+        with pytest.raises(ModelError, match=r"'own_models:Nobody' .* be loaded: AttributeError"):
+            load_model(spec)
     with pytest.raises(ModelError, match=r"There is no engine 'warp'.* shuffled, bad, hashing"):
         load_model("warp:drive")
-    install("theirs", "hashing", "own_models:Wordy")
+    install_name(tmp_path, "theirs", "hashing", "own_models:Wordy")
     with pytest.raises(ModelError, match="Two packages bring a model called hashing"):
         own.entry_points()
+
+
+def test_what_lies_here_comes_before_an_entry_point(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install_name(tmp_path, "mine", "hashing", "own_models:Own")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "hashing").mkdir()
+    with pytest.raises(ModelError, match=r"^hashing is not a checkpoint"):
+        load_model("hashing")
+
+
+def test_a_module_without_its_class_is_half_a_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "bad_models.py").write_text("")
+    for spec in ("bad_models", "shuffled:bad_models"):
+        with pytest.raises(ModelError, match=r"^Name the class in bad_models.py, too: bad_models:"):
+            load_model(spec)
 
 
 def test_it_can_be_shown_the_pictures_of_others() -> None:

@@ -305,6 +305,30 @@ def test_a_process_that_dies_is_a_sentence_and_the_run_goes_on(
     assert len(after) == 8
 
 
+def test_what_it_said_at_its_start_is_no_last_word() -> None:
+    words = "vanish as soon as you have read this question, whose beginning is shown by an error"
+    with pytest.raises(ModelError) as fault:
+        answers(load_model(MOODY), [Request("a", (words,))])
+    shown = "vanish as soon as you have read this question, whose beginning is shown by an…"
+    assert f"while it was asked '{shown}'. It said nothing. Every reply" in str(fault.value)
+
+
+def test_what_a_wrapper_writes_does_not_make_it_another_model(tmp_path: Path) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text("beams: 1")
+    settings = f"log={tmp_path / 'log'},folder={tmp_path / 'out'},config={config}"
+    first, second = (load_model(f"vlmevalkit:vlmevalkit_moods:Writer,{settings}") for _ in "ab")
+    assert answers(first, [Request("a", ("hello",))])["a"].text
+    assert (tmp_path / "log").read_text() == (tmp_path / "out" / "saved.txt").read_text()
+    later = load_model(f"vlmevalkit:vlmevalkit_moods:Writer,{settings}")
+    assert first.identity == second.identity == later.identity
+    config.write_text("beams: 5")
+    changed = load_model(f"vlmevalkit:vlmevalkit_moods:Writer,{settings}")
+    assert {
+        name for name in changed.identity if changed.identity[name] != first.identity[name]
+    } == {"config"}
+
+
 def gone(number: int) -> bool:
     try:
         os.kill(number, 0)

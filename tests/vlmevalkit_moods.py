@@ -6,6 +6,7 @@ import os
 import random
 import signal
 import time
+from pathlib import Path
 from typing import Any
 
 
@@ -15,6 +16,7 @@ class Moody:
     def __init__(self, interleave: bool = False, level: float = 0.0) -> None:
         self.INTERLEAVE = interleave
         self.level = level
+        print("Did not find what was not looked for")  # as VLMEvalKit says at its start
 
     def generate(self, message: list[dict[str, str]], dataset: str) -> Any:
         text = message[-1]["value"]
@@ -22,6 +24,8 @@ class Moody:
             raise SystemExit(3)
         if text.startswith("die"):
             print("about to", text, flush=True)
+            os.kill(os.getpid(), signal.SIGKILL)
+        if text.startswith("vanish"):
             os.kill(os.getpid(), signal.SIGKILL)
         if text == "fail":
             raise ValueError("no\nidea")
@@ -37,6 +41,21 @@ class Moody:
             time.sleep(600)
         print("VLMEvalKit's models say a lot", flush=True)
         return "|".join([*(f"{part['type']}:{part['value']}" for part in message), str(dataset)])
+
+
+class Writer(Moody):
+    """Writes down what it does, in files and folders that were not there."""
+
+    def __init__(self, log: str, folder: str, config: str) -> None:
+        super().__init__()
+        Path(folder).mkdir(exist_ok=True)
+        self.log, self.saved = Path(log), Path(folder) / "saved.txt"
+
+    def generate(self, message: list[dict[str, str]], dataset: str) -> Any:
+        for file in (self.log, self.saved):
+            with file.open("a") as opened:
+                opened.write("asked\n")
+        return super().generate(message, dataset)
 
 
 class Mortal:

@@ -13,6 +13,9 @@ from spare.errors import SpareError
 if TYPE_CHECKING:
     from spare.harness.asking import Event, Progress
 
+REPLICAS = 2
+"""Actors on a cluster, if nobody says how many."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
@@ -111,15 +114,23 @@ def add_cluster_arguments(
         help=f"ray: {what} in actors on a Ray cluster that sees the same folders (%(default)s)",
     )
     group.add_argument(
-        "--replicas", type=int, default=2, metavar="N", help="actors on the cluster (%(default)s)"
+        "--replicas", type=int, metavar="N", help=f"actors on the cluster ({REPLICAS})"
     )
 
 
 def replicas(arguments: argparse.Namespace) -> int:
     """How many actors were asked for; 0 without a cluster."""
-    if arguments.replicas < 1:
+    wanted: int | None = arguments.replicas
+    if wanted is not None and wanted < 1:
         raise SpareError("--replicas must be at least 1.")
-    return int(arguments.replicas) if arguments.engine == "ray" else 0
+    if arguments.engine == "ray":
+        return REPLICAS if wanted is None else wanted
+    if wanted is not None:
+        raise SpareError(
+            f"--replicas {wanted} does nothing without a cluster; add --engine ray, or leave it "
+            "out."
+        )
+    return 0
 
 
 def run(arguments: argparse.Namespace) -> int:

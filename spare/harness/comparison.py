@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from spare.errors import SpareError, counted
+from spare.errors import SpareError, counted, excerpt
 from spare.harness.pairing import Difference, adjusted, paired_difference
 from spare.harness.run import PLACE, Run, Score, judged_from_line, load_run, lost
 from spare.tasks import load_summary
@@ -323,6 +323,10 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:3]) + (" ..." if len(names) > 3 else "")
 
 
+def _said(model: Mapping[str, Any], name: str) -> str:
+    return excerpt(str(model.get(name, "none")), 40)
+
+
 def _notes(base: Run, new: Run) -> list[str]:
     """In what the models differ beside their weights, and what is no obstacle but worth knowing."""
     old, now = base.manifest["model"], new.manifest["model"]
@@ -330,7 +334,7 @@ def _notes(base: Run, new: Run) -> list[str]:
     if old == now:
         notes.append("Both runs are of the same model, to the last weight.")
     others = [
-        f"{name} ({str(old.get(name, 'none'))[:40]} and {str(now.get(name, 'none'))[:40]})"
+        f"{name} ({_said(old, name)} and {_said(now, name)})"
         for name in dict.fromkeys([*old, *now])
         if old.get(name) != now.get(name) and name not in OWN
     ]

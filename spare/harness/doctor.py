@@ -15,6 +15,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from importlib.metadata import EntryPoint
 from typing import Literal
 
 from spare.errors import SpareError
@@ -105,6 +106,7 @@ def doctor(
 
     with ThreadPoolExecutor(AT_A_TIME) as pool:
         findings = list(pool.map(attempt, engines or there))
+    findings += [_unheard(entry) for entry in own.taken() if entry.name in (engines or ENGINES)]
     names = dict.fromkeys([*PACKAGES, *(name for one in KNOWN for name in one.packages)])
     return Diagnosis(
         platform.python_version(),
@@ -121,6 +123,15 @@ def _others() -> list[str]:
     try.)"""
     ours = [name for name in ENGINES if name not in ("majority", "shuffled")]
     return [*ours, *own.entry_points()]
+
+
+def _unheard(entry: EntryPoint) -> Finding:
+    """A model of another package that nobody can name."""
+    said = (
+        f"a package brings {entry.value} under the name of an engine of ours, so {entry.name} is "
+        "not it; rename its entry point, or name the class"
+    )
+    return Finding(f"{entry.name} of a package", "broken", said)
 
 
 def _try(name: str, limit: float = LIMIT) -> Finding:

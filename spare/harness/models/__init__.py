@@ -96,7 +96,7 @@ def load_model(
 
     Args:
         spec: path or hub id of a checkpoint, which the `transformers` engine loads; or `random` or
-            `majority`; or `engine:rest` for any engine of `ENGINES`; or `module:Class` or
+            `majority`; or `engine:rest` for any engine of `ENGINES`; or `module:Class`, `NAME` or
             `NAME:rest` for a model of your own or of another package (see `own`).
 
     Raises:
@@ -110,7 +110,12 @@ def load_model(
     if concurrency < 1:
         raise ModelError("With --concurrency below 1 nothing is ever asked; give more.")
     engine, name = _split(spec)
-    if tensor_parallel != 1 and engine not in ("vllm", "shuffled", ""):
+    if tensor_parallel != 1 and not engine:
+        raise ModelError(
+            f"{name} is a model of your own, which --tensor-parallel does not spread; leave the "
+            "option out."
+        )
+    if tensor_parallel != 1 and engine not in ("vllm", "shuffled"):
         raise ModelError(
             f"The engine {engine} does not spread a model by --tensor-parallel; name it "
             f"vllm:{name}, or leave the option out."
@@ -152,4 +157,13 @@ def _split(spec: str) -> tuple[str, str]:
         return "", spec
     if not spec:
         raise ModelError("No model was named; give a checkpoint's path or hub id.")
+    # No hub id is one word, and what lies here comes first.
+    if "/" not in spec and not Path(spec).expanduser().exists():
+        from spare.harness.models import own
+
+        if spec in own.entry_points():
+            return "", spec
+        file = Path(f"{spec.replace('.', '/')}.py")
+        if file.is_file():
+            raise ModelError(f"Name the class in {file}, too: {spec}:Class.")
     return "transformers", spec

@@ -114,7 +114,10 @@ class Worker:
     def objection(self, request: Request) -> str:
         """Why the model can answer nothing of this kind; "" if it can."""
         objection = getattr(self._model, "objection", None)
-        return str(objection(request)) if objection else ""
+        try:
+            return str(objection(request)) if objection else ""
+        except SpareError as error:
+            return str(error)
 
     def answer(self, requests: Sequence[Request]) -> Answered:
         """Answer a batch."""

@@ -41,6 +41,9 @@ MODEL_FILES = (
 
 WEIGHTS = ("*.safetensors", "*.bin", "*.pt", "*.pth", "*.gguf")
 
+READ = (*WEIGHTS, *MODEL_FILES, *PROCESSOR_FILES, "*.py")
+"""What of a folder counts in `digest_folder`."""
+
 PROVENANCE = frozenset(
     ("_name_or_path", "name_or_path", "base_model_name_or_path", "revision", "transformers_version")
 )
@@ -74,6 +77,11 @@ def digest_folder(folder: Path) -> str:
     settings = [folder / name for name in (*MODEL_FILES, *PROCESSOR_FILES)]
     code = sorted(folder.glob("*.py"))
     return digest_text(digest_files(weights) + digest_settings([*settings, *code]))
+
+
+def holds_model(folder: Path) -> bool:
+    """Whether a path is a folder with anything in it that a model may be loaded from."""
+    return folder.is_dir() and any(True for pattern in READ for _ in folder.glob(pattern))
 
 
 def _settings(path: Path) -> Any:

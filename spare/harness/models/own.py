@@ -3,7 +3,8 @@
 
     spare eval --model my_models:MyModel ...          a class in my_models.py, here or installed
     spare eval --model my_models:MyModel:weights/ ... and what it is to load
-    spare eval --model NAME:weights/ ...              the entry point NAME of an installed package
+    spare eval --model NAME ...                       the entry point NAME of an installed package
+    spare eval --model NAME:weights/ ...              and what it is to load
 
 Either is called with what follows its name and the `Options` of the call, and is to be a `Model`.
 It is code that nobody here has seen, so what it gives is looked at before it is believed, and what
@@ -22,14 +23,14 @@ import math
 import os
 import sys
 import threading
-import traceback
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 from spare.errors import ModelError, PictureError, SpareError, counted
 from spare.harness.models import ENGINES, Options
-from spare.harness.models.types import Model, Request, Response
+from spare.harness.models.own_checks import RAISED, About, look_at, short, told, told_in_a_line
+from spare.harness.models.types import Request, Response
 from spare.images import Picture
 from spare.tasks.types import Likelihood, Reply
 
@@ -38,14 +39,11 @@ GROUP = "spare.models"
 IN_A_ROW = 64
 """So many questions that fail one after another, with no reply in between, end the run."""
 
-FRAMES = 3
-"""Last lines of a traceback that are shown."""
-
 CALL = "It is called with two things: what follows its name, and the options of the call."
 
 
 def load(spec: str, options: Options) -> Own:
-    """The model behind `module:Class`, `module:Class:ARG` or `NAME:ARG`.
+    """The model behind `module:Class`, `module:Class:ARG`, `NAME` or `NAME:ARG`.
 
     Raises:
         ModelError: there is none, it cannot be imported or made, or it lacks something that a
@@ -63,10 +61,9 @@ def load(spec: str, options: Options) -> Own:
         model = kind(argument, options)
     except SpareError:
         raise
-    except Exception as error:
+    except RAISED as error:
         raise ModelError(f"{name} cannot be made: {told(error)}\n{CALL}") from error
-    _check(model, name)
-    return Own(model, name, {"model": argument, "code": _code(kind)})
+    return Own(look_at(model, name), {"model": argument, "code": _code(kind)})
 
 
 def entry_points() -> dict[str, importlib.metadata.EntryPoint]:
@@ -86,10 +83,16 @@ def entry_points() -> dict[str, importlib.metadata.EntryPoint]:
     return {name: entry for name, entry in found.items() if name not in ENGINES}
 
 
+def taken() -> list[importlib.metadata.EntryPoint]:
+    """Models that packages bring under the name of an engine of ours, which is what it means."""
+    found = importlib.metadata.entry_points(group=GROUP)
+    return list({entry.value: entry for entry in found if entry.name in ENGINES}.values())
+
+
 def _load_entry(entry: importlib.metadata.EntryPoint) -> Any:
     try:
         return entry.load()
-    except Exception as error:
+    except RAISED as error:
         raise ModelError(
             f"The entry point {entry.value!r} of a package that brings the model {entry.name} "
             f"cannot be loaded: {told(error)}"
@@ -112,7 +115,7 @@ def _import(
         sys.path.append(os.getcwd())
     try:
         found = importlib.import_module(module)
-    except Exception as error:
+    except RAISED as error:
         if isinstance(error, ModuleNotFoundError) and f"{module}.".startswith(f"{error.name}."):
             raise ModelError(
                 f"There is no engine {module!r}, and no module of that name, here or installed; "
@@ -139,52 +142,25 @@ def _code(kind: Any) -> str:
     return ""
 
 
-def _check(model: Any, name: str) -> None:
-    """Raises ModelError if it lacks something that a model has."""
-    if not callable(getattr(model, "answer", None)):
-        raise ModelError(
-            f"{name} has no method answer(requests), which gives a Response for every Request."
-        )
-    for attribute, about in (
-        ("identity", "all that could change a reply, such as a digest or the name of its weights"),
-        ("facts", "what else is worth knowing; it may be empty"),
-    ):
-        said = getattr(model, attribute, None)
-        if not isinstance(said, Mapping) or not all(
-            isinstance(one, str) for pair in said.items() for one in pair
-        ):
-            raise ModelError(
-                f"{name} needs an attribute {attribute}, names and texts ({about}); it has "
-                f"{_short(said)}."
-            )
-    if not model.identity:
-        raise ModelError(
-            f"The identity of {name} is empty, and replies of other weights would pass for its "
-            'own; give it something, such as {"weights": "v1"}.'
-        )
-
-
 class Own:
     """A user's model, watched. See `Model` for what the attributes mean.
 
     Args:
-        model: what the user's class made.
-        name: how it was asked for, without its argument.
+        about: what it is and has, looked at.
         facts: what is known of it beyond what it says.
     """
 
     identity: Mapping[str, str]
     facts: Mapping[str, str]
 
-    def __init__(self, model: Model, name: str, facts: Mapping[str, str]) -> None:
-        self.identity = {"engine": name, **model.identity}
-        self.facts = {**facts, **model.facts}
-        self.writes = getattr(model, "writes", True)
-        self.lineage = getattr(model, "lineage", {})
+    def __init__(self, about: About, facts: Mapping[str, str]) -> None:
+        self.identity = {"engine": about.name, **about.identity}
+        self.facts = {**facts, **about.facts}
+        self.writes, self.lineage = about.writes, about.lineage
         for optional in ("study", "objection"):
-            if hasattr(model, optional):
-                setattr(self, optional, getattr(model, optional))
-        self._model, self._name = model, name
+            if getattr(about, optional):
+                setattr(self, optional, getattr(about, optional))
+        self._model, self._name = about.model, about.name
         self._failed = 0  # questions in a row that it raised at
 
     def answer(self, requests: Iterable[Request]) -> Iterator[Response]:
@@ -202,13 +178,13 @@ class Own:
     def _round(self, requests: Iterator[Request]) -> Generator[Response, None, bool]:
         """Responses until the requests run out, or until the model raises: then False."""
         asked = _Asked(requests)
-        fault: Exception | None = None
+        fault: BaseException | None = None
         given: Any = None
         try:
             given = iter(self._model.answer(asked))
             for found in given:
                 yield self._checked(found, asked)
-        except Exception as error:  # noqa: BLE001 - their code may raise anything
+        except RAISED as error:
             fault = error
         finally:
             asked.close()
@@ -240,7 +216,7 @@ class Own:
             )
         return f"{self._name} ended before it had read all questions."
 
-    def _noted(self, request: Request, fault: Exception) -> Reply:
+    def _noted(self, request: Request, fault: BaseException) -> Reply:
         """The error that a question gets. Raises ModelError if there were too many in a row."""
         if isinstance(fault, PictureError):
             return Reply(error=str(fault))
@@ -251,13 +227,13 @@ class Own:
                 f"{_about(request)}: {told(fault)}\nEvery reply so far is kept; mend it, and run "
                 "the same command."
             ) from fault
-        return Reply(error=f"The model failed at the question: {_told_in_a_line(fault)}")
+        return Reply(error=f"The model failed at the question: {told_in_a_line(fault)}")
 
     def _checked(self, found: Any, asked: _Asked) -> Response:
         """A response, if it is one. Raises ModelError otherwise."""
         if not (isinstance(found, tuple) and len(found) == 2 and isinstance(found[1], Reply)):
             raise ModelError(
-                f"{self._name} gave {_short(found)}, which is no Response(request.key, Reply(...))."
+                f"{self._name} gave {short(found)}, which is no Response(request.key, Reply(...))."
             )
         key, reply = found
         request = asked.take(key)
@@ -324,7 +300,7 @@ def _plain(reply: Reply, request: Request) -> Reply:
     """A reply whose numbers are Python's own. Raises TypeError or ValueError if it does not fit the
     question."""
     if not isinstance(reply.text, str) or not isinstance(reply.error, str):
-        raise TypeError(f"the reply is no text but {_short(reply.error or reply.text)}")
+        raise TypeError(f"the reply is no text but {short(reply.error or reply.text)}")
     tokens = int(reply.input_tokens), int(reply.output_tokens)
     if reply.error:
         return Reply(error=reply.error)
@@ -345,46 +321,8 @@ def _plain(reply: Reply, request: Request) -> Reply:
     return Reply("", likelihoods, "", "", *tokens)
 
 
-def told(error: BaseException) -> str:
-    """What was raised, and the last lines of its traceback that are not ours."""
-    lines = [
-        f"  {Path(frame.filename).name}, line {frame.lineno}, in {frame.name}: {frame.line}"
-        for frame in _frames(error)
-    ]
-    return "\n".join([f"{_raised(error)}.", *lines])
-
-
-def _told_in_a_line(error: BaseException) -> str:
-    places = [
-        f"{Path(frame.filename).name} line {frame.lineno} in {frame.name}"
-        for frame in _frames(error)
-    ]
-    where = f" ({', '.join(places)})" if places else ""
-    return f"{_raised(error)}{where}."
-
-
-def _raised(error: BaseException) -> str:
-    text = " ".join(str(error).split()).rstrip(".")
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
-
-
-def _frames(error: BaseException) -> list[traceback.FrameSummary]:
-    found = traceback.extract_tb(error.__traceback__)
-    theirs = [frame for frame in found if not _is_ours(frame.filename)]
-    return theirs[-FRAMES:]
-
-
-def _is_ours(file: str) -> bool:
-    return file == __file__ or "importlib" in file
-
-
 def _about(request: Request) -> str:
     """How a question is called in a sentence."""
     words = " ".join(part for part in request.parts if isinstance(part, str))
     seen = [part.name for part in request.parts if isinstance(part, Picture)]
-    return f"{_short(words)}{' about ' if seen else ''}{', '.join(seen)}"
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."
+    return f"{short(words)}{' about ' if seen else ''}{', '.join(seen)}"

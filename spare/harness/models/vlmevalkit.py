@@ -30,9 +30,9 @@ from pathlib import Path
 from typing import Any
 
 from spare import images
-from spare.errors import ModelError, PictureError
+from spare.errors import ModelError, PictureError, excerpt
 from spare.harness.models import Options
-from spare.harness.models.digests import digest_files, digest_folder
+from spare.harness.models.digests import PROCESSOR_FILES, digest_files, digest_folder, holds_model
 from spare.harness.models.listing import hidden
 from spare.harness.models.loading import read_lineage
 from spare.harness.models.types import Request, Response
@@ -53,6 +53,11 @@ NO_RANKING = (
 DECIDED = {"adapter": "", "dtype": "auto", "device": "auto", "max_pixels": None, "attention": ""}
 DECIDED |= {"batch_tokens": None}
 """Options that the wrapper decides on itself, and their values if nobody chose."""
+
+LOADED = {".safetensors", ".bin", ".pt", ".pth", ".gguf", ".ckpt", ".model", ".py", ".jinja"}
+LOADED |= {".json", ".yaml", ".yml", ".toml"}
+"""Endings of files that a setting may name for a wrapper to load. Other files, such as a log, may
+be its output: were they known by their content, the same command would not go on."""
 
 FLAGS = {"max_pixels": "max-pixels", "attention": "attn", "batch_tokens": "batch-tokens"}
 
@@ -122,6 +127,7 @@ class VlmEvalKit:
         self._log = Path(self._folder.name) / "log"
         self._shown: dict[str, Path] = {}  # digest -> file, the one used last at the end
         self._asked = 0
+        self._heard = 0  # bytes of the log that were about starting
         self._secrets = _secrets()
         self._process = self._start()
         self._end = weakref.finalize(self, _stop, self._process, self._folder)
@@ -130,6 +136,7 @@ class VlmEvalKit:
         made = self._receive("loading the model")
         if made.get("error"):
             raise ModelError(f"VLMEvalKit cannot load {name}: {made['error']}")
+        self._heard = self._log.stat().st_size
         self._interleaves = bool(made["interleaves"])
         self.identity = {
             "engine": "vlmevalkit",
@@ -138,7 +145,8 @@ class VlmEvalKit:
             "seed": str(seed),
             **_identity(made["settings"]),
         }
-        folders = [Path(value) for value in made["settings"].values() if _is_folder(value)]
+        paths = [Path(one) for one in made["settings"].values() if isinstance(one, str) and one]
+        folders = [path for path in paths if holds_model(path)]
         self.lineage = read_lineage(folders[0]) if len(folders) == 1 else {}
         self.facts = {"model": name, **made["versions"]}
 
@@ -172,7 +180,7 @@ class VlmEvalKit:
         self._asked += 1
         self._send({"number": self._asked, "message": message})
         words = next((part for part in request.parts if isinstance(part, str)), "")
-        reply = self._receive(f"it was asked {words[:80]!r}")
+        reply = self._receive(f"it was asked {excerpt(words, 80)!r}")
         self._forget()
         if reply.get("error"):
             return Reply(error=f"VLMEvalKit's wrapper failed at the question: {reply['error']}")
@@ -234,16 +242,19 @@ class VlmEvalKit:
         code = self._process.wait()
         how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
         raise ModelError(
-            f"VLMEvalKit's process {how} while {doing}. At last it said: {self._last_words()} "
+            f"VLMEvalKit's process {how} while {doing}. {self._last_words()} "
             "Every reply so far is kept; the same command goes on."
         )
 
     def _last_words(self) -> str:
+        """As a sentence. What it said while it started is noise, once it has started."""
         with self._log.open("rb") as log:
-            log.seek(max(0, self._log.stat().st_size - 4096))
+            log.seek(max(self._heard, self._log.stat().st_size - 4096))
             lines = log.read().decode("utf-8", "replace").splitlines()
-        said = next((line.strip() for line in reversed(lines) if line.strip()), "nothing")
-        return self._hide(said)[-300:].rstrip(".") + "."
+        said = next((line.strip() for line in reversed(lines) if line.strip()), "")
+        if not said:
+            return "It said nothing."
+        return f"At last it said: {self._hide(said)[-300:].rstrip('.')}."
 
     def _hide(self, text: str) -> str:
         """A text without the keys of servers, which wrappers print."""
@@ -271,13 +282,10 @@ def _stop(process: subprocess.Popen[str], folder: tempfile.TemporaryDirectory[st
     folder.cleanup()
 
 
-def _is_folder(value: object) -> bool:
-    return isinstance(value, str) and bool(value) and Path(value).is_dir()
-
-
 def _identity(settings: Mapping[str, Any]) -> dict[str, str]:
-    """What could change a reply: folders and files by their content, models of the hub by name and
-    revision, and no key of a server."""
+    """What could change a reply: folders and files that a model may be loaded from by their
+    content, models of the hub by name and revision, all else as it was written, and no key of a
+    server."""
     identity = {}
     for name, value in sorted(settings.items()):
         if "key" in name or "token" in name.split("_"):
@@ -290,9 +298,10 @@ def _identity(settings: Mapping[str, Any]) -> dict[str, str]:
 
 def _content(value: object) -> str:
     path = Path(value) if isinstance(value, str) and value else None
-    if path and path.is_dir():
+    if path and holds_model(path):
         return digest_folder(path)
-    return digest_files([path]) if path and path.is_file() else str(value)
+    loaded = path and (path.suffix in LOADED or path.name in PROCESSOR_FILES)
+    return digest_files([path]) if path and loaded and path.is_file() else str(value)
 
 
 def _revision(value: object) -> str:

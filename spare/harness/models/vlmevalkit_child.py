@@ -13,6 +13,7 @@ import importlib
 import importlib.metadata
 import importlib.util
 import inspect
+import io
 import json
 import os
 import random
@@ -70,6 +71,9 @@ def _channels() -> tuple[TextIO, TextIO]:
     questions = os.fdopen(os.dup(0), encoding="utf-8")
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A file by now, of which a process that dies would keep its last words to itself.
+        sys.stdout.reconfigure(line_buffering=True)
     with open(os.devnull, "rb") as nothing:
         os.dup2(nothing.fileno(), 0)
     return questions, answers
