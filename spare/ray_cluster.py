@@ -9,9 +9,9 @@ import socket
 import threading
 from pathlib import Path
 
-from spare.errors import SpareError
+from spare.errors import SpareError, install
 
-MISSING = 'The engine ray needs Ray, which is not installed: run `pip install "spare-eval[ray]"`.'
+MISSING = f"The engine ray needs Ray, which is not installed: run {install('ray')}."
 
 REMEDY = (
     "Start one with `ray start --head` and name it in RAY_ADDRESS, or unset that to use this "

@@ -203,5 +203,7 @@ def test_names_are_looked_up() -> None:
 
 def test_without_lm_eval_a_sentence_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(SpareError, match=r'run `pip install "spare-eval\[lm-eval\]"`\.$'):
+    with pytest.raises(
+        SpareError, match=r"run `pip install -e '\.\[lm-eval\]'` in .* repository\.$"
+    ):
         load_task("lm-eval:hellaswag")

@@ -48,7 +48,7 @@ try:
 except ImportError as error:
     raise ImportError(
         "These tasks open pictures and judge replies with spare, which is not installed here; run "
-        "`pip install spare-eval` in lm-eval's environment."
+        "`pip install -e .` in the folder of spare's repository, with lm-eval's pip."
     ) from error
 
 pictures = lm_eval_docs.pictures
