@@ -53,7 +53,8 @@ KNOWN: Sequence[Known] = (
         "torchvision from PyPI is compiled against CUDA: `import torchvision` fails beside a torch "
         "for processors (operator torchvision::nms does not exist), and with it every processor of "
         "transformers that needs it.",
-        "The engines here mend it for themselves. For other programs install torchvision from "
+        "The engines here mend it for themselves, and the Makefile's environments for every "
+        "program. Elsewhere install torchvision from "
         "https://download.pytorch.org/whl/cpu.",
         TRIED + "torchvision 0.28.0, torch 2.13.0+cpu",
         torch="cpu",
