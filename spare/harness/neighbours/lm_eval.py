@@ -88,7 +88,7 @@ def command(folder: Path, names: Sequence[str]) -> str:
     """See `Neighbour`."""
     return (
         "lm_eval --model hf-multimodal --model_args pretrained=CHECKPOINT --apply_chat_template "
-        f"--include_path {shlex.quote(str(folder))} --tasks {','.join(names)}"
+        f"--batch_size 8 --include_path {shlex.quote(str(folder))} --tasks {','.join(names)}"
     )
 
 
