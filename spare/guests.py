@@ -10,9 +10,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 
-from spare.errors import SpareError
-
-LM_EVAL = "spare-eval[lm-eval]"
+from spare.errors import SpareError, install
 
 
 def require_lm_eval() -> None:
@@ -20,7 +18,7 @@ def require_lm_eval() -> None:
     import importlib.util
 
     if importlib.util.find_spec("lm_eval") is None:
-        raise SpareError(f'lm-eval is not installed: run `pip install "{LM_EVAL}"`.')
+        raise SpareError(f"lm-eval is not installed: run {install('lm-eval')}.")
 
 
 @contextlib.contextmanager

@@ -9,9 +9,9 @@ import socket
 import threading
 from pathlib import Path
 
-from spare.errors import SpareError
+from spare.errors import SpareError, install
 
-MISSING = 'The engine ray needs Ray, which is not installed: run `pip install "spare-eval[ray]"`.'
+MISSING = f"The engine ray needs Ray, which is not installed: run {install('ray')}."
 
 REMEDY = (
     "Start one with `ray start --head` and name it in RAY_ADDRESS, or unset that to use this "
@@ -25,33 +25,59 @@ LONGEST = 300
 """Characters that are kept of what Ray says."""
 
 
-def connect() -> None:
+ADMISSION = (
+    "Where the cluster wants a token, ours must be the same: RAY_AUTH_MODE=token, and the token in "
+    "RAY_AUTH_TOKEN or ~/.ray/auth_token."
+)
+
+_started_here = False
+"""Whether the cluster that this process is connected to was started by it."""
+
+
+def connect() -> bool:
     """Connect Ray to the cluster of RAY_ADDRESS, or to the one that runs on this machine; or to one
-    that is started for it.
+    that is started for it. Returns whether the cluster was started here, and is this machine alone.
 
     Raises:
-        SpareError: it is not installed, or no cluster answers.
+        SpareError: it is not installed, no cluster answers, or it does not take our token.
     """
+    global _started_here
     if importlib.util.find_spec("ray") is None:
         raise SpareError(MISSING)
     import ray
 
     if not ray.is_initialized():
-        named = os.environ.get("RAY_ADDRESS", "")
+        named, left = os.environ.get("RAY_ADDRESS", ""), _left()
         if named and (fault := _unheard(named)):
             raise SpareError(f"No Ray cluster is at {named} ({fault}). {REMEDY}")
         # One that has crashed leaves its address behind, where Ray would knock for minutes.
-        address = None if named or not _unheard(_left()) else "local"
+        address = None if named or not _unheard(left) else "local"
         handler = signal.getsignal(signal.SIGTERM)
         try:
             ray.init(address, log_to_driver=False, include_dashboard=False)
         except (ConnectionError, RuntimeError, ray.exceptions.RayError) as error:
-            raise SpareError(
-                f"No Ray cluster takes us ({' '.join(str(error).split())[:LONGEST]}). {REMEDY}"
-            ) from error
+            raise SpareError(_refusal(error, named or left)) from error
+        _started_here = address == "local" or not (named or left)
         # It takes the signal for itself, and would end the process without a word of ours.
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, handler)
+    return _started_here
+
+
+def _refusal(error: Exception, address: str) -> str:
+    """Why no cluster takes us, and what to do."""
+    said = " ".join(str(error).split())
+    if any(word in said for word in ("InvalidAuthToken", "Unauthenticated", "uthentication")):
+        return (
+            f"The Ray cluster at {address} does not take our token ({said[:LONGEST]}). {ADMISSION}"
+        )
+    if isinstance(error, ConnectionError) and address:
+        # Somebody listens there. Of a wrong token Ray tells its log alone (InvalidAuthToken).
+        return (
+            f"The Ray cluster at {address} does not take us ({said[:LONGEST]}). {ADMISSION} "
+            "Otherwise it is none of Ray's, or of another version."
+        )
+    return f"No Ray cluster takes us ({said[:LONGEST]}). {REMEDY}"
 
 
 def _left() -> str:

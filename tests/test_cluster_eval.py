@@ -223,6 +223,86 @@ def test_a_cluster_that_is_not_there_is_a_sentence(tmp_path: Path) -> None:
     assert "`ray start --head`" in done.stderr
 
 
+def test_a_wrong_token_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray itself says only that it cannot connect."""
+    ours, theirs = "a" * 64, "b" * 64
+    environment = {**os.environ, "RAY_AUTH_MODE": "token", "PYTHONPATH": os.pathsep.join(sys.path)}
+    environment.pop("RAY_ADDRESS", None)
+    head = (
+        "import ray\n"
+        "context = ray.init('local', num_cpus=1, include_dashboard=False)\n"
+        "print(context.address_info['gcs_address'])\n"
+        "input()\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", head],
+        env={**environment, "RAY_AUTH_TOKEN": theirs},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as running:
+        assert running.stdout is not None
+        address = running.stdout.readline().strip()
+        done = subprocess.run(
+            [sys.executable, "-c", "from spare.ray_cluster import connect; connect()"],
+            env={**environment, "RAY_AUTH_TOKEN": ours, "RAY_ADDRESS": address},
+            capture_output=True,
+            text=True,
+        )
+        running.communicate("\n")
+    assert f"SpareError: The Ray cluster at {address} does not take us" in done.stderr
+    assert "ours must be the same: RAY_AUTH_MODE=token" in done.stderr
+
+
+def test_a_gpu_that_this_machine_has_not_is_not_waited_for() -> None:
+    """Where the cluster is of our own making, and nobody will add to it."""
+    program = (
+        "import ray\n"
+        "from spare import ray_cluster\n"
+        "ray_cluster._left = lambda: ''\n"
+        "start = ray.init\n"
+        "ray.init = lambda address, **rest: start('local', num_cpus=1, num_gpus=0, **rest)\n"
+        "from spare.harness.models import load_model\n"
+        "load_model('own_models:Own', replicas=1, device='cuda')\n"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=HERE, env=environment, capture_output=True, text=True
+    )
+    assert "A replica takes 1 GPU, this machine has 0 GPUs" in done.stderr
+
+
+def test_what_is_waited_for_is_said_again_and_again(
+    nodes: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On a cluster that others have started, and that may grow."""
+    monkeypatch.setattr(cluster, "PATIENCE", 0.2)
+    waits = iter(range(2))
+    wait = cluster.Distributed._wait
+
+    def twice(self: Any, flight: Any) -> Any:
+        if next(waits, None) is None:
+            raise KeyboardInterrupt
+        return wait(self, flight)
+
+    monkeypatch.setattr(cluster.Distributed, "_wait", twice)
+    with pytest.raises(KeyboardInterrupt):
+        load_model("own_models:Own", replicas=1, device="cuda")
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 2
+    assert "Each takes 1 GPU, and the cluster has 2 CPUs and 0 GPUs." in lines[0]
+
+
+def test_batches_begin_small_and_grow_with_a_quick_model_alone() -> None:
+    model = cluster.Distributed.__new__(cluster.Distributed)
+    model._size = cluster.FIRST
+    model._resize(model._size, cluster.LONG + 1)
+    assert model._size == cluster.FIRST == cluster.SMALLEST
+    for _ in range(20):
+        model._resize(model._size, cluster.SHORT / 2)
+    assert model._size == cluster.LARGEST
+
+
 def test_a_fault_of_the_model_ends_the_run_with_its_words(nodes: Any) -> None:
     asked = [Request(f"q{number}", ("?",), max_new_tokens=8) for number in range(40)]
     model = load_model("own_models:Deliberate", replicas=1)

@@ -14,11 +14,12 @@ import pytest
 import spare
 from spare.cli import main
 from spare.errors import SpareError
+from spare.harness import clashes
 from spare.harness import doctor as doctors
 from spare.harness.clashes import KNOWN, declared_clashes, known_clashes
 from spare.harness.models import ENGINES
 
-Install = Callable[[str, str, str], None]
+Install = Callable[..., None]
 
 
 @pytest.fixture
@@ -46,15 +47,17 @@ def test_what_is_broken_is_a_line_and_not_the_end(
     install("killed", "import os, signal\nos.kill(os.getpid(), signal.SIGSEGV)\n", "")
     install("raising", "print('noise')\nraise OSError('libcudart.so.13: cannot open')\n", "")
     install("sound", "print('noise')\nModel = print\n", "")
-    found = spare.doctor(["killed", "raising", "sound", "random"])
+    install("wordy", "try: 1 / 0\nexcept ZeroDivisionError: raise RuntimeError('boom\\nmore\\n')\n")
+    found = spare.doctor(["killed", "raising", "sound", "random", "wordy"])
     assert not found.well
-    assert [one.state for one in found.engines] == ["broken", "broken", "works", "works"]
+    assert [one.state for one in found.engines] == ["broken", "broken", "works", "works", "broken"]
     said = [one.found for one in found.engines]
     assert said == [
         "the process died of SIGSEGV",
         "OSError: libcudart.so.13: cannot open",
         "imports (sound:Model)",
         "answered a question",
+        "RuntimeError: boom",
     ]
     assert main(["doctor", "raising", "random"]) == 1
     shown = capsys.readouterr().out
@@ -85,12 +88,24 @@ def test_the_engine_that_comes_first_really_answers() -> None:
 def test_what_is_not_installed_can_be(monkeypatch: pytest.MonkeyPatch) -> None:
     find = importlib.util.find_spec
     monkeypatch.setattr(
-        importlib.util, "find_spec", lambda name: None if name == "vllm" else find(name)
+        importlib.util, "find_spec", lambda name: None if name in ("vllm", "ray") else find(name)
     )
-    found = spare.doctor(["vllm"])
+    monkeypatch.setattr(doctors, "versions", lambda names: {})
+    found = spare.doctor(["vllm", "ray"])
     assert found.well
-    assert found.engines[0].state == "not installed"
-    assert found.engines[0].install == 'pip install "spare-eval[vllm]"'
+    vllm, ray = found.engines
+    assert [vllm.state, ray.state] == ["not installed"] * 2
+    assert ray.install == "pip install -e '.[ray]'"
+    # What needs an environment of its own is not to be installed into this one.
+    assert "environment of its own" in vllm.found
+    assert not vllm.install
+    there = {"ms-vlmeval": "0.0.20"}
+    monkeypatch.setattr(
+        doctors, "versions", lambda names: {n: there[n] for n in names if n in there}
+    )
+    (ray,) = spare.doctor(["ray"]).engines
+    assert "VLMEvalKit wants this one for itself" in ray.found
+    assert not ray.install
 
 
 def test_every_engine_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -143,3 +158,23 @@ def test_what_metadata_asks_for_is_compared_with_what_is_there(install: Install)
             "Requires-Dist: rich>=999; extra == 'colour'\nRequires-Dist: nowhere>=1\n")  # fmt: skip
     (clash,) = declared_clashes(["needy"])
     assert clash.problem == "needy 1.0 needs pillow >=999."
+    assert clash.remedy.startswith('Run `pip install "pillow>=999"`')
+
+
+def test_what_our_tests_run_with_is_harmless(
+    install: Install, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install("asking", "", "Requires-Dist: asked==0.9\n")
+    install("asked", "")
+    monkeypatch.setattr(clashes, "TESTED", {("asking", "asked"): "1.0"})
+    (clash,) = declared_clashes(["asking"])
+    assert clash.remedy.startswith("Nothing: known and harmless")
+    monkeypatch.setattr(clashes, "TESTED", {("asking", "asked"): "1.1"})
+    (clash,) = declared_clashes(["asking"])
+    assert clash.remedy.startswith("Run")
+
+
+def test_the_versions_that_are_called_tested_are_those_of_the_tests() -> None:
+    pinned = (Path(spare.__file__).parents[1] / "constraints-vlmevalkit.txt").read_text()
+    for (_, asked), version in clashes.TESTED.items():
+        assert f"{asked}=={version}\n" in pinned

@@ -197,7 +197,7 @@ def test_without_a_cluster_there_is_a_sentence(
 ) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(SpareError, match=r'needs Ray, .* `pip install "spare-eval\[ray\]"`'):
+    with pytest.raises(SpareError, match=r"needs Ray, .* `pip install -e '\.\[ray\]'`"):
         load_model(str(built), replicas=2)
 
 
@@ -216,7 +216,7 @@ def test_without_torch_there_is_a_sentence(built: Path, tmp_path: Path) -> None:
         [sys.executable, "-c", program, str(built)], capture_output=True, text=True, check=True
     )
     assert "needs torch, which is not installed" in done.stdout
-    assert "spare-eval[transformers]" in done.stdout
+    assert "pip install -e '.[transformers]'" in done.stdout
 
 
 # Identity

@@ -213,5 +213,7 @@ def test_no_key_is_written_anywhere() -> None:
 
 def test_without_lm_eval_a_sentence_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(ModelError, match=r'run `pip install "spare-eval\[lm-eval\]"`\.$'):
+    with pytest.raises(
+        ModelError, match=r"run `pip install -e '\.\[lm-eval\]'` in .* repository\.$"
+    ):
         load_model("lm-eval:hf-multimodal,pretrained=x")

@@ -218,6 +218,14 @@ def test_what_cannot_be_written_is_said(
     assert not list(tmp_path.glob("tasks/*.yaml"))
 
 
+@pytest.mark.parametrize("to", ["lm-eval", "vlmevalkit"])
+def test_nothing_is_written_among_the_benchmarks_files(to: str, data: Path) -> None:
+    before = sorted(data.rglob("*"))
+    with pytest.raises(SpareError, match=r"holds the benchmarks' files .* name another folder"):
+        export_tasks(to, data / ".", "whatsup_a", data=data)
+    assert sorted(data.rglob("*")) == before
+
+
 @pytest.mark.parametrize(
     ("row", "said"),
     [

@@ -113,9 +113,15 @@ def test_stopped_in_the_middle_nothing_is_asked_twice(both: Both, tmp_path: Path
     model = load_model("random")
     task = f"lm-eval:{both.tasks['where_is_it']}"
     evaluate(model, task, data=both.data, out=tmp_path / "run", limit=5)
-    whole = evaluate(model, task, data=both.data, out=tmp_path / "run")
+    whole = evaluate(model, task, out=tmp_path / "run")  # which needs no folder of ours
     ids = [line["id"] for line in whole.replies()]
     assert sorted(ids, key=int) == [str(number) for number in range(12)]
+
+
+def test_only_tasks_of_lm_eval_do_without_a_folder(both: Both, tmp_path: Path) -> None:
+    names = [f"lm-eval:{both.tasks['where_is_it']}", "whatsup_a"]
+    with pytest.raises(SpareError, match="The files of whatsup_a are in a folder that --data"):
+        evaluate("random", names, out=tmp_path / "run")
 
 
 def test_finished_runs_need_no_lm_eval(
@@ -203,5 +209,7 @@ def test_names_are_looked_up() -> None:
 
 def test_without_lm_eval_a_sentence_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(SpareError, match=r'run `pip install "spare-eval\[lm-eval\]"`\.$'):
+    with pytest.raises(
+        SpareError, match=r"run `pip install -e '\.\[lm-eval\]'` in .* repository\.$"
+    ):
         load_task("lm-eval:hellaswag")

@@ -46,7 +46,12 @@ def _grids(found: Diagnosis) -> list[Grid]:
         "Engines, and verbs that need more",
         [Column("name"), Column("state"), Column("what was found")],
         [[one.name, one.state, one.found] for one in found.engines],
-        ["To install what is not there:", *(f"  {one}" for one in installs)] if installs else [],
+        [
+            "To install what is not there, in the folder of spare's repository:",
+            *(f"  {one}" for one in installs),
+        ]
+        if installs
+        else [],
         frozenset(i for i, one in enumerate(found.engines) if one.state == "broken"),
     )
     clashes = Grid(

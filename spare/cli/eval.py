@@ -34,7 +34,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="tasks and suites, separated by commas (see `spare tasks`); custom:FILE is your own; "
         "lm-eval:NAME a text task of lm-eval",
     )
-    add("--data", required=True, metavar="DIR", help="folder with the published files")
+    add(
+        "--data",
+        default="",
+        metavar="DIR",
+        help="folder with the published files; only tasks of lm-eval do without",
+    )
     add("--out", required=True, metavar="RUN", help="run directory; one that is there goes on")
     for name, help_text in (
         ("split", "split to ask; by default the task's own"),

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from spare.errors import ModelError, SpareError, counted
+from spare.errors import ModelError, SpareError, counted, install
 from spare.finetune.recipes import Recipe
 from spare.harness.models import Options
 from spare.harness.models.loading import Checkpoint, check_kind, load_network, load_processor
@@ -27,7 +27,7 @@ def require_packages() -> None:
     if missing:
         raise SpareError(
             f"Fine-tuning needs {', '.join(missing)}, which cannot be imported: run "
-            '`pip install "spare-eval[finetune]"`.'
+            f"{install('finetune')}."
         )
     repair_torchvision()
 

@@ -38,6 +38,8 @@ LIMIT = 300.0
 
 AT_A_TIME = 2
 
+TRACE = "Traceback (most recent call last):"
+
 LONGEST = 300
 """Characters of an error that are shown."""
 
@@ -45,7 +47,7 @@ LONGEST = 300
 @dataclass(frozen=True, slots=True)
 class Finding:
     """What came of trying an engine: its state, what was found or went wrong, and the command that
-    installs it, if it is not there."""
+    installs it here, if it is not there and may be; to be run in the folder of this project."""
 
     name: str
     state: State
@@ -93,13 +95,17 @@ def doctor(
         if name not in there:
             raise SpareError(f"There is no engine {name!r} to try; there are {', '.join(there)}.")
 
+    alone = "VLMEvalKit" if versions(("ms-vlmeval", "vlmeval")) else ""
+
     def attempt(name: str) -> Finding:
         trial = trial_of(name)
         missing = [one for one in trial.modules if importlib.util.find_spec(one) is None]
         if missing:
             are = "is" if len(missing) == 1 else "are"
             said = f"{' and '.join(missing)} {are} not installed{trial.note}"
-            install = f'pip install "spare-eval[{trial.extra}]"' if trial.extra else ""
+            if alone and trial.extra:
+                said += f"; use another environment, since {alone} wants this one for itself"
+            install = f"pip install -e '.[{trial.extra}]'" if trial.extra and not alone else ""
             return Finding(name, "not installed", said, install)
         on_event(f"Trying {name} ...")
         return _try(name)
@@ -157,9 +163,20 @@ def _try(name: str, limit: float = LIMIT) -> Finding:
         return Finding(name, "works", said[-1])
     if done.returncode < 0:
         return Finding(name, "broken", f"the process died of {_signal(-done.returncode)}")
-    blamed = [line.strip() for line in done.stderr.splitlines() if line.strip()]
-    last = blamed[-1] if blamed else f"the process ended with {done.returncode}"
-    return Finding(name, "broken", last[:LONGEST])
+    blamed = _error(done.stderr) or f"the process ended with {done.returncode}"
+    return Finding(name, "broken", blamed[:LONGEST])
+
+
+def _error(printed: str) -> str:
+    """What a process died of: the type of the last exception that it printed, and the first line of
+    its message; without a stack trace the last line."""
+    lines = [line.rstrip() for line in printed.splitlines() if line.strip()]
+    if TRACE in lines:
+        begin = len(lines) - lines[::-1].index(TRACE)
+        for line in lines[begin:]:
+            if not line.startswith(" "):  # those of the stack are indented
+                return line
+    return lines[-1].strip() if lines else ""
 
 
 def _signal(number: int) -> str:

@@ -24,6 +24,7 @@ from spare.harness.models.types import Model, Request
 from spare.harness.scoring import forget_scores, score_evaluation, write_submission
 from spare.harness.tokens import Prices, Tokens
 from spare.tasks import expand, load_task
+from spare.tasks.lm_eval import PREFIX
 from spare.tasks.types import Task
 
 Choice = str | Mapping[str, str]
@@ -35,7 +36,7 @@ def evaluate(
     model: str | Path | Model,
     tasks: str | Sequence[str | Task],
     *,
-    data: str | Path,
+    data: str | Path = "",
     out: str | Path,
     split: Choice = "",
     prompt: Choice = "",
@@ -51,7 +52,7 @@ def evaluate(
     Args:
         model: path or hub id of a checkpoint, an engine's spec ("random"), or a Model.
         tasks: names of tasks and suites (comma-separated or a list), or Task objects.
-        data: folder with the published files; see `spare tasks NAME`.
+        data: folder with the published files; see `spare tasks NAME`. Tasks of lm-eval need none.
         out: run directory. If it holds replies of this model, the run goes on.
         split, prompt, rules: a name for all tasks, or task -> name. `rules` may be "all".
         limit: ask only the first so many samples per task; the scores are marked as provisional.
@@ -75,7 +76,10 @@ def evaluate(
     if not chosen:
         raise SpareError("No task was named. `spare tasks` lists them.")
     check_choices(chosen, split=split, prompt=prompt, rules=rules)
-    if out.resolve() == Path(data).resolve():
+    wanting = [task.name for task in chosen if not task.name.startswith(PREFIX)]
+    if wanting and not str(data):
+        raise SpareError(f"The files of {wanting[0]} are in a folder that --data names; name it.")
+    if str(data) and out.resolve() == Path(data).resolve():
         raise SpareError(f"{out} holds the benchmarks' files (--data); choose another --out.")
     evaluations = [choose(task, Path(data), split, prompt, rules, limit) for task in chosen]
     with disk.locked(out):

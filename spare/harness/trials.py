@@ -30,7 +30,8 @@ class Trial(NamedTuple):
 
     Attributes:
         modules: what must be there to import, or there is nothing to try.
-        extra: the extra of spare-eval that brings it, or "" if none does.
+        extra: the extra of spare-eval that brings it; "" if none does, or none that other engines
+            should share an environment with.
         run: tries it, and says what it found.
         note: what to know before it is installed.
     """
@@ -137,7 +138,11 @@ TRIALS: Mapping[str, Trial] = {
     ),
     "clip": Trial(("torch", "transformers"), "transformers", _clip),
     "vllm": Trial(
-        ("vllm",), "vllm", _vllm, "; it pins many packages, so give it an environment of its own"
+        ("vllm",),
+        "",
+        _vllm,
+        "; it pins many packages, so give it an environment of its own (docs/design.md; without a "
+        "GPU, `make test-vllm` makes one)",
     ),
     "openai": Trial(("openai",), "openai", _openai),
     "lm-eval": Trial(("lm_eval",), "lm-eval", _lm_eval),

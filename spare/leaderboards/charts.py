@@ -6,7 +6,7 @@ import io
 from collections.abc import Sequence
 from typing import Any
 
-from spare.errors import SpareError
+from spare.errors import SpareError, install
 
 INK = "#102030"
 """Stands for the page's own colour of text until the SVG is written."""
@@ -64,7 +64,7 @@ def _figure(width: float, height: float) -> tuple[Any, Any]:
         import matplotlib
     except ModuleNotFoundError:
         raise SpareError(
-            'Charts need matplotlib, which is not installed: run `pip install "spare-eval[site]"`.'
+            f"Charts need matplotlib, which is not installed: run {install('site')}."
         ) from None
     from matplotlib.figure import Figure
 

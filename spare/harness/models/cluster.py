@@ -16,29 +16,30 @@ packages.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import os
 import socket
+import sys
 import threading
 import time
-import warnings
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from spare.errors import ModelError, SpareError
+from spare.errors import ModelError, SpareError, counted
 from spare.harness.models import Options, load_model
 from spare.harness.models.types import Request, Response
 from spare.harness.models.windows import read_groups
 from spare.ray_cluster import LONGEST, connect
 from spare.tasks.types import Reply
 
-SMALLEST, LARGEST = 8, 1024
+SMALLEST, LARGEST = 4, 1024
 """Bounds on a batch's questions."""
 
-FIRST = 32
-"""Questions in the first batches."""
+FIRST = 4
+"""Questions in the first batches. A few, since nobody knows yet how long the model takes."""
 
 SHORT, LONG = 4.0, 16.0
 """Seconds: batches that take less grow, since a model warms up and runs dry in each; those that
@@ -55,7 +56,7 @@ HOPELESS = 24
 run ends. More often than it takes to find the one question in a batch that kills them."""
 
 PATIENCE = 60.0
-"""Seconds without an actor, after which is said what is waited for."""
+"""Seconds without an actor, after which is said what is waited for, again and again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,12 +152,19 @@ def load_on_ray(spec: str, options: Options) -> Distributed:
             "The engine openai asks a server, which needs no cluster; leave out --engine ray, and "
             "raise --concurrency."
         )
-    connect()
+    started_here = connect()
     import ray
 
     there = options.device == "auto" and ray.cluster_resources().get("GPU")
     # A GPU that is asked for by name is waited for: clusters that grow have none at first.
     accelerators = options.tensor_parallel if there or options.device.startswith("cuda") else 0
+    if started_here and accelerators > ray.cluster_resources().get("GPU", 0):
+        has = counted(int(ray.cluster_resources().get("GPU", 0)), "GPU")
+        raise ModelError(
+            f"A replica takes {counted(accelerators, 'GPU')}, this machine has {has}, and it is "
+            "all of the cluster, which nobody will add to. Name a cluster that has them in "
+            "RAY_ADDRESS, or leave out --device cuda."
+        )
     local = asdict(replace(options, replicas=0))
     if engine == "vllm" and accelerators:
         local["device"] = "auto"  # it takes what it finds, and in an actor that is what Ray gave it
@@ -168,7 +176,7 @@ def load_on_ray(spec: str, options: Options) -> Distributed:
         scheduling_strategy="SPREAD",
     )
     actors = [make.remote(spec, local, os.getcwd()) for _ in range(options.replicas)]
-    return Distributed(ray, actors, f"{accelerators} GPUs" if accelerators else "1 CPU")
+    return Distributed(ray, actors, counted(accelerators or 1, "GPU" if accelerators else "CPU"))
 
 
 class Distributed:
@@ -290,11 +298,10 @@ class Distributed:
         found, _ = self._ray.wait([*flight, *self._starting], num_returns=1, timeout=PATIENCE)
         if not found and not self._ready and time.monotonic() - began >= PATIENCE:
             there = self._ray.cluster_resources()
-            warnings.warn(
+            has = [counted(int(there.get(name, 0)), name) for name in ("CPU", "GPU")]
+            _say(
                 f"Waiting for room on the cluster: no replica is ready. Each takes {self._each}, "
-                f"and the cluster has {there.get('CPU', 0):g} CPUs and {there.get('GPU', 0):g} "
-                "GPUs. (Large models take minutes to load.)",
-                stacklevel=2,
+                f"and the cluster has {' and '.join(has)}. (Large models take minutes to load.)"
             )
         for reference in found:
             if reference in self._starting:
@@ -345,6 +352,12 @@ class Distributed:
             # What it raised is nothing that an engine lets pass: a device may be in a bad state.
             self._ray.kill(self._actors[actor], no_restart=False)
         self._start(actor)
+
+
+def _say(line: str) -> None:
+    # Models are loaded before anything can show events.
+    with contextlib.suppress(BrokenPipeError):  # whoever read it may have gone
+        print(line, file=sys.stderr, flush=True)
 
 
 def _again(batch: Batch) -> list[Batch]:

@@ -10,14 +10,14 @@ import importlib.util
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from spare.errors import ModelError
+from spare.errors import ModelError, install
 
 if TYPE_CHECKING:
     import torch
 
 MISSING = (
     "Replies of a given shape need llguidance, which is not installed: run "
-    '`pip install "spare-eval[generation]"`.'
+    f"{install('generation')}."
 )
 
 

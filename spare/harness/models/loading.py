@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from spare.errors import ModelError
+from spare.errors import ModelError, install
 from spare.harness.models import Options
 from spare.harness.models.torchvision_repair import repair_torchvision
 
@@ -67,7 +67,7 @@ def require_packages(engine: str = "transformers") -> None:
         raise ModelError(
             f"The {engine} engine needs {' and '.join(missing)}, which "
             f"{'is' if len(missing) == 1 else 'are'} not installed: "
-            'run `pip install "spare-eval[transformers]"`.'
+            f"run {install('transformers')}."
         )
 
 

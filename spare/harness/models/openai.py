@@ -26,7 +26,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from spare.errors import ModelError, PictureError
+from spare.errors import ModelError, PictureError, install
 from spare.harness.models import Options, chat
 from spare.harness.models.inflight import in_flight
 from spare.harness.models.listing import (
@@ -46,8 +46,7 @@ if TYPE_CHECKING:
     import openai
 
 MISSING = (
-    "The engine openai needs the package openai, which is not installed: run "
-    '`pip install "spare-eval[openai]"`.'
+    f"The engine openai needs the package openai, which is not installed: run {install('openai')}."
 )
 
 TIMEOUT = 600.0

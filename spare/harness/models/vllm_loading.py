@@ -14,7 +14,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from spare.errors import ModelError
+from spare.errors import ModelError, install
 from spare.harness.models import Options
 from spare.harness.models.digests import digest_files, digest_settings, digest_text
 from spare.harness.models.loading import DTYPES, Checkpoint, first_line
@@ -47,8 +47,7 @@ def import_vllm() -> Any:
     """The package vLLM. Raises ModelError if it is not installed, or too old."""
     if importlib.util.find_spec("vllm") is None:
         raise ModelError(
-            'The engine vllm needs vLLM: run `pip install "spare-eval[vllm]"` in an environment of '
-            "its own."
+            f"The engine vllm needs vLLM: run {install('vllm')}, in an environment of its own."
         )
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)

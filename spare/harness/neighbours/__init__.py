@@ -102,7 +102,7 @@ def export_tasks(
         limit: only the first so many questions of each task.
 
     Raises:
-        SpareError: a task that was named cannot be written, or none can.
+        SpareError: a task that was named cannot be written, or none can, or `folder` is `data`.
     """
     neighbour = load_neighbour(to)
     folder, data = Path(folder), Path(data)
@@ -110,6 +110,8 @@ def export_tasks(
         raise SpareError("--limit must be at least 1.")
     if not data.is_dir():
         raise SpareError(f"The data folder {data} does not exist; --data names it.")
+    if folder.resolve() == data.resolve():
+        raise SpareError(f"{folder} holds the benchmarks' files (--data); name another folder.")
     named = [tasks] if isinstance(tasks, str) and tasks else tasks
     chosen = [name for one in named for name in expand(one)]
     names: dict[str, str] = {}

@@ -48,7 +48,7 @@ try:
 except ImportError as error:
     raise ImportError(
         "These tasks open pictures and judge replies with spare, which is not installed here; run "
-        "`pip install spare-eval` in lm-eval's environment."
+        "`pip install -e .` in the folder of spare's repository, with lm-eval's pip."
     ) from error
 
 pictures = lm_eval_docs.pictures
@@ -88,7 +88,7 @@ def command(folder: Path, names: Sequence[str]) -> str:
     """See `Neighbour`."""
     return (
         "lm_eval --model hf-multimodal --model_args pretrained=CHECKPOINT --apply_chat_template "
-        f"--include_path {shlex.quote(str(folder))} --tasks {','.join(names)}"
+        f"--batch_size 8 --include_path {shlex.quote(str(folder))} --tasks {','.join(names)}"
     )
 
 
