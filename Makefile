@@ -15,7 +15,7 @@ VLMEVALKIT_BIN = $(VLMEVALKIT_VENV)/bin
 # for themselves; this line in an environment mends it for every program (lm_eval, vlmeval, vLLM's processes). Where torchvision
 # works it does nothing. $(1): the environment's bin folder.
 define repair_torchvision
-echo 'import spare.harness.models.torchvision_repair as repair; repair.repair_torchvision()' \
+echo 'import spare.torchvision_repair as repair; repair.repair_torchvision()' \
   > $$($(1)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/spare_torchvision.pth
 endef
 

@@ -8,10 +8,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from spare.harness.models.torchvision_repair import repair_torchvision
 from spare.harness.models.types import Model, Request
 from spare.images import Picture, open_picture
 from spare.tasks.types import Part, Reply
+from spare.torchvision_repair import repair_torchvision
 
 SIZES = ((112, 84), (84, 112), (160, 120), (56, 56), (61, 143))
 WORDS = ("left", "right", "mug", "table", "bowl", "chair", "on", "under", "lamp", "where", "True")

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from spare.guests import as_guest
-from spare.harness.models.torchvision_repair import repair_torchvision
+from spare.torchvision_repair import repair_torchvision
 
 # Importing it here would change the process for other tests.
 NEEDS_LM_EVAL = pytest.mark.skipif(

@@ -26,7 +26,6 @@ from spare.errors import DataError, ModelError
 from spare.harness.models import load_model
 from spare.harness.models.ahead import QUEUE
 from spare.harness.models.loading import find_checkpoint
-from spare.harness.models.torchvision_repair import repair_torchvision
 from spare.harness.models.types import Request
 from spare.harness.models.windows import LARGEST, WINDOW
 from spare.harness.run import read_log
@@ -34,6 +33,7 @@ from spare.images import Picture, open_picture
 from spare.tasks import load_task
 from spare.tasks.types import Reply, Sample
 from spare.tasks.whatsup import CAPTION_REQUEST
+from spare.torchvision_repair import repair_torchvision
 
 THINGS = ("mug", "beer bottle", "sunglasses", "cap", "book")
 PLACES = ("on", "under", "to the left of", "to the right of")

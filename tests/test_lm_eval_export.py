@@ -252,7 +252,7 @@ GUEST = """
 import json, os, random, sys, warnings, logging, threading
 sys.path[:0] = {path!r}
 import numpy, torch
-from spare.harness.models.torchvision_repair import repair_torchvision
+from spare.torchvision_repair import repair_torchvision
 from spare.guests import as_guest
 repair_torchvision()
 

@@ -103,7 +103,7 @@ IMPORTED = """
 import sys
 sys.path[:0] = {path!r}
 import test_vlmevalkit as here
-from spare.harness.models.torchvision_repair import repair_torchvision
+from spare.torchvision_repair import repair_torchvision
 repair_torchvision()
 before = here.state()
 import vlmeval.vlm

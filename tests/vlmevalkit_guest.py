@@ -13,8 +13,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from spare.harness.models.torchvision_repair import repair_torchvision
 from spare.harness.neighbours.vlmevalkit_run import _read
+from spare.torchvision_repair import repair_torchvision
 
 
 def main() -> None:

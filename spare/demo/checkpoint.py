@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from spare.harness.models.loading import quiet
-from spare.harness.models.torchvision_repair import repair_torchvision
+from spare.torchvision_repair import repair_torchvision
 
 Family = Literal["llava", "qwen2_vl", "qwen2_5_vl", "qwen2"]
 """Architectures; the last one reads text only."""

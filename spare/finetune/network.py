@@ -12,8 +12,8 @@ from spare.finetune.recipes import Recipe
 from spare.harness.models import Options
 from spare.harness.models.loading import Checkpoint, check_kind, load_network, load_processor
 from spare.harness.models.prompts import Preparer, context_of
-from spare.harness.models.torchvision_repair import repair_torchvision
 from spare.harness.models.transformers import make_greedy, picture_tokens
+from spare.torchvision_repair import repair_torchvision
 
 PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets")
 

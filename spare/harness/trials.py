@@ -59,7 +59,7 @@ def _answer(spec: str) -> str:
 
 
 def _clip() -> str:
-    from spare.harness.models.torchvision_repair import repair_torchvision
+    from spare.torchvision_repair import repair_torchvision
 
     repair_torchvision()
     from transformers import AutoProcessor, CLIPModel, SiglipModel
@@ -86,7 +86,7 @@ def _openai() -> str:
 
 
 def _lm_eval() -> str:
-    from spare.harness.models.torchvision_repair import repair_torchvision
+    from spare.torchvision_repair import repair_torchvision
 
     repair_torchvision()
     importlib.import_module("lm_eval.evaluator")
@@ -94,7 +94,7 @@ def _lm_eval() -> str:
 
 
 def _vlmevalkit() -> str:
-    from spare.harness.models.torchvision_repair import repair_torchvision
+    from spare.torchvision_repair import repair_torchvision
 
     repair_torchvision()
     known = importlib.import_module("vlmeval.config").supported_VLM
@@ -109,7 +109,7 @@ def _ray() -> str:
 
 
 def _finetune() -> str:
-    from spare.harness.models.torchvision_repair import repair_torchvision
+    from spare.torchvision_repair import repair_torchvision
 
     repair_torchvision()
     import peft

@@ -50,13 +50,13 @@ from spare.harness.models.loading import (
     require_packages,
 )
 from spare.harness.models.prompts import REFUSALS
-from spare.harness.models.torchvision_repair import repair_torchvision
 from spare.harness.models.transformers import NO_MEMORY
 from spare.harness.models.types import Request, Response
 from spare.harness.models.windows import Group, read_groups
 from spare.images import Picture, open_picture
 from spare.tasks.types import Likelihood, Reply
 from spare.tasks.whatsup import CAPTION_REQUEST
+from spare.torchvision_repair import repair_torchvision
 
 if TYPE_CHECKING:
     import torch

@@ -28,11 +28,11 @@ from spare.harness.models.digests import PROCESSOR_FILES, digest_files, digest_s
 from spare.harness.models.loading import find_checkpoint, first_line, quiet, read_lineage
 from spare.harness.models.probe import sample_picture
 from spare.harness.models.prompts import REFUSALS, signs
-from spare.harness.models.torchvision_repair import repair_torchvision
 from spare.harness.models.transformers import make_greedy
 from spare.harness.models.types import Request, Response
 from spare.images import Picture, open_picture
 from spare.tasks.types import Likelihood, Reply
+from spare.torchvision_repair import repair_torchvision
 
 if TYPE_CHECKING:
     import PIL.Image

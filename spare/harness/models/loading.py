@@ -12,7 +12,7 @@ from typing import Any
 
 from spare.errors import ModelError, install
 from spare.harness.models import Options
-from spare.harness.models.torchvision_repair import repair_torchvision
+from spare.torchvision_repair import repair_torchvision
 
 SMALL_FILES = ("*.json", "*.jinja", "*.txt", "*.model")
 """What is fetched of a repository on the hub beside its weights."""

@@ -18,7 +18,7 @@ from spare.errors import ModelError, install
 from spare.harness.models import Options
 from spare.harness.models.digests import digest_files, digest_settings, digest_text
 from spare.harness.models.loading import DTYPES, Checkpoint, first_line
-from spare.harness.models.torchvision_repair import repair_torchvision
+from spare.torchvision_repair import repair_torchvision
 
 OLDEST = (0, 32)
 """Versions before it lack `SamplingParams.logprob_token_ids`, or what `vllm_prompts` calls."""

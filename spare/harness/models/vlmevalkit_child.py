@@ -25,7 +25,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
-from spare.harness.models.torchvision_repair import repair_torchvision
+from spare.torchvision_repair import repair_torchvision
 
 DATA_SET = "spare_openended"
 """What wrappers are told that they are asked for: a set of plain questions about pictures. Some

@@ -11,8 +11,8 @@ import sys
 from pathlib import Path
 
 from spare.harness.models.lm_eval import default_device
-from spare.harness.models.torchvision_repair import repair_torchvision
 from spare.harness.neighbours.differences import reading_of
+from spare.torchvision_repair import repair_torchvision
 
 
 def main(tasks: str, name: str, checkpoint: str, out: str) -> None:
