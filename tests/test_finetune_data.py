@@ -156,7 +156,6 @@ def test_bad_pictures_are_found_before_the_first_step(tmp_path: Path, base: Path
         "train-00000-of-00002.parquet, row 4: Picture 2.png is damaged" in str(one) for one in told
     )
     assert any("Picture 3.png is missing" in str(one) for one in told)
-    shutil.rmtree(tmp_path / "out")
     (found,) = train(bad_pictures=0.34)
     assert any("2 pictures of 6 left out" in note for note in found.result["notes"])
     from spare.harness.models.loading import read_lineage

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from training_data import QUICK, picture, rows, write_data
 
 import spare
 from spare.demo.checkpoint import build_checkpoint
+from spare.errors import SpareError
 from spare.finetune.evaluations import Evaluations, best_step, read
 from spare.harness.models.loading import read_lineage
 
@@ -145,10 +147,14 @@ def test_a_model_that_forgets_is_stopped(world: World, tmp_path: Path) -> None:
     spatial = _task(world.folder / "tasks", "spatial", world.pairs)
     settings = QUICK | {"batch": 8, "lr": 3e-3, "schedule": "constant", "batch_tokens": 1000}
 
+    data = {
+        answer: write_data(tmp_path / answer, _taught(tmp_path, general, answer)) for answer in "AB"
+    }
+
     def train(model: Path, answer: str, name: str, evaluations: Any, **more: Any) -> Any:
         (found,) = spare.fine_tune(
             "demo",
-            data=write_data(tmp_path / f"{name} data", _taught(tmp_path, general, answer)),
+            data=data[answer],
             out=tmp_path / name,
             model=str(model),
             settings=settings | more,
@@ -157,10 +163,19 @@ def test_a_model_that_forgets_is_stopped(world: World, tmp_path: Path) -> None:
         return found
 
     base = train(world.base, "B", "base", None, max_steps=12).folder
-    evaluations = Evaluations(tmp_path, spatial, general, every=5, limit=30)
+    evaluations = Evaluations(tmp_path, spatial, general, every=1, limit=30)
     found = train(base, "A", "forgets", evaluations, max_steps=40, save_steps=100)
     journal = read(tmp_path / "forgets" / "training")
-    assert journal[0]["scores"][f"custom:{'general'}"] == 100.0
+    assert journal[0]["scores"]["custom:general"] == 100.0
     assert journal[-1]["regressions"]
     assert found.result["steps"] == journal[-1]["step"] < 40
     assert any("since general tasks got worse" in note for note in found.result["notes"])
+    # Kept are weights of a step before.
+    run = spare.evaluate(str(found.folder), general, data=tmp_path, out=tmp_path / "kept")
+    assert run.scores[0].metrics["accuracy"]["value"] == 100.0
+    # Looked at too late, there are none: then nothing is written, now and by the same call.
+    late = dataclasses.replace(evaluations, every=20)
+    for _ in range(2):
+        with pytest.raises(SpareError, match="before any weights were fit to be kept"):
+            train(base, "A", "late", late, max_steps=40, save_steps=100)
+        assert not list((tmp_path / "late").glob("*.safetensors"))

@@ -46,6 +46,7 @@ def test_values_are_set_as_their_keys_take_them() -> None:
         ("lr", "fast", "takes a number"),
         ("lr", "0", "cannot be 0.0"),
         ("lr", "nan", "cannot be nan"),
+        ("lr", "1e39", "cannot be 1e"),
         ("epochs", "-1", "cannot be -1.0"),
         ("balanced", "maybe", "takes true or false"),
         ("weights", "loar", "did you mean lora?"),

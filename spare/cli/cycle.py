@@ -13,11 +13,16 @@ from spare.cli import finetune as training
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    training.add_arguments(parser)
+    training.add_arguments(parser, recipe="spare-2b")
     group = parser.add_argument_group("evaluation, before and after")
     add = group.add_argument
     add("--tasks", required=True, help="tasks and suites, such as spatial,general")
-    add("--benchmarks", required=True, metavar="DIR", help="folder with the tasks' published files")
+    add(
+        "--benchmarks",
+        default="data",
+        metavar="DIR",
+        help="folder with the tasks' published files (data)",
+    )
     for name, about in (("prompt", "way of asking"), ("rules", "way of reading replies")):
         add(f"--{name}", action="append", default=[], metavar="[TASK=]NAME", help=about)
     add("--limit", type=int, metavar="N", help="ask only the first N samples per task, for a try")
@@ -53,7 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
             max_drop=arguments.max_drop,
             by=arguments.by.strip(),
             on_event=on_event,
-            **training.requested(arguments),
+            **training.requested(arguments, benchmarks=arguments.benchmarks),
         )
     for one in found.comparisons:
         show(comparisons.grids(one))

@@ -16,13 +16,14 @@ if TYPE_CHECKING:
     from spare.finetune.training import Event, Progress
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: argparse.ArgumentParser, recipe: str = "") -> None:
     from spare.finetune.recipes import recipe_names
 
     add = parser.add_argument
     add(
         "--recipe",
-        required=True,
+        required=not recipe,
+        default=recipe,
         metavar="NAME",
         help=f"{', '.join(recipe_names())}, or a TOML file of yours",
     )
@@ -37,9 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a value of the recipe, such as lr=1e-5; repeat it",
     )
     add("--seed", type=int, metavar="N", help="seed of data order, adapter and dropout (0)")
-    add(
-        "--seeds", type=int, default=0, metavar="N", help="train N seeds, into DIR/seed-0 and so on"
-    )
+    add("--seeds", type=int, metavar="N", help="train N seeds, into DIR/seed-0 and so on")
     add("--pictures", default="", metavar="DIR", help="folder of pictures that have a path")
     add("--blobs", default="", metavar="DIR", help="store of `spare images`")
     add(
@@ -96,15 +95,21 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def requested(arguments: argparse.Namespace) -> dict[str, Any]:
-    """The arguments of `fine_tune` that a user gave. Raises SpareError if they make no sense."""
-    if arguments.seeds < 0:
+def requested(arguments: argparse.Namespace, benchmarks: str = "") -> dict[str, Any]:
+    """The arguments of `fine_tune` that a user gave. Raises SpareError if they make no sense.
+
+    Args:
+        benchmarks: folder of the tasks' files, where --eval-data names none.
+    """
+    arguments.eval_data = arguments.eval_data or benchmarks
+    if arguments.seeds is not None and arguments.seeds < 1:
         raise SpareError("--seeds is a number from 1.")
     settings = dict(one.partition("=")[::2] for one in arguments.set)
     if "" in settings or not all("=" in one for one in arguments.set):
         raise SpareError("--set takes KEY=VALUE, such as lr=1e-5.")
     names = ("recipe", "data", "out", "model", "seed", "seeds", "pictures", "blobs", "general")
     given = {name: getattr(arguments, name) for name in (*names, "report_to")}
+    given["seeds"] = arguments.seeds or 0
     return given | {"settings": settings, "evaluations": _evaluations(arguments)}
 
 

@@ -15,6 +15,8 @@ from pathlib import Path
 from spare.disk import write_json
 
 WHOLE = "whole.json"
+CURVE = "losses.jsonl"
+"""The loss of each step."""
 
 
 def mark_whole(folder: Path) -> None:

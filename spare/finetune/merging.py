@@ -109,7 +109,10 @@ def merge(adapter: str | Path, *, out: str | Path, model: str = "") -> Merged:
             f"log-probabilities differ by {distance:.2g}. Evaluate it with --adapter instead."
         )
     words = ["spare", "eval", "--model", str(out), "--tasks", "spatial", "--data", "data"]
-    command = shlex.join([*words, "--out", f"runs/{outputs.run_name(out)}"])
+    if pixels := dict(lineage.get("recipe", {})).get("max_pixels"):
+        words += ["--max-pixels", str(pixels)]
+    # A run of its own: the adapter's is of other weights.
+    command = shlex.join([*words, "--out", f"runs/{outputs.run_name(out)}-merged"])
     with locked(out):
         outputs.save(merged, after, out, checkpoint, False)
         _tell(adapter, out, {**lineage, "merged": True}, command)

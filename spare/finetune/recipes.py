@@ -184,7 +184,9 @@ def _check(recipe: Recipe) -> None:
         if kind not in ("int", "float"):
             continue
         value = getattr(recipe, key)
-        if not math.isfinite(value) or value < 0 or (key in POSITIVE and not value):
+        # What does not fit 32 bits is infinite where it is used.
+        finite = math.isfinite(value) and value < 2.0**127
+        if not finite or value < 0 or (key in POSITIVE and not value):
             raise SpareError(f"{key} of a recipe cannot be {value}.")
     for key in ("dropout", "general_share", "beta2"):
         if getattr(recipe, key) >= 1:

@@ -23,7 +23,7 @@ from trl.trainer.sft_trainer import SFTTrainer
 
 from spare.disk import disk_error
 from spare.errors import PictureError, SpareError
-from spare.finetune.checkpoints import last_whole, mark_whole, step_of
+from spare.finetune.checkpoints import CURVE, last_whole, mark_whole, step_of
 from spare.finetune.network import OPTIMISERS
 from spare.finetune.pairs import Pairs
 from spare.finetune.plan import Batch, Plan
@@ -34,7 +34,9 @@ from spare.harness.models.transformers import NO_MEMORY
 if TYPE_CHECKING:
     import torch
 
-CURVE = "losses.jsonl"
+NO_ROOM = ("No space left", "PytorchStreamWriter", "inline_container", "unexpected pos")
+"""What safetensors and torch say of a disk that is full."""
+
 KEPT = 2
 """Checkpoints that are kept: while one is written, the one before is whole."""
 
@@ -310,8 +312,7 @@ def sentences(training: Path) -> Iterator[None]:
         if any(words in str(error) for words in NO_MEMORY):
             raise SpareError(advice) from None
         full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-        # safetensors and torch have errors of their own for what the disk refuses.
-        full = full or "No space left" in str(error) or "PytorchStreamWriter" in str(error)
+        full = full or any(words in str(error) for words in NO_ROOM)
         if full:
             problem = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             raise SpareError(f"{disk_error(training, problem)} {kept(training)}") from None

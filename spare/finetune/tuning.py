@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from spare.disk import locked, write_json
 from spare.errors import SpareError, counted
 from spare.finetune import outputs
-from spare.finetune.checkpoints import last_whole, step_of
+from spare.finetune.checkpoints import CURVE, last_whole, step_of
 from spare.finetune.network import (
     check_optimiser,
     computes_in_bf16,
@@ -100,6 +100,8 @@ def fine_tune(
     if isinstance(recipe, str):
         recipe = load_recipe(recipe, settings)
     if seed is not None:
+        if seed < 0:
+            raise SpareError("--seed is a whole number from 0.")
         recipe = dataclasses.replace(recipe, seed=seed)
     if not (model or recipe.base):
         raise SpareError(f"Recipe {recipe.name} names no base; give one with --model.")
@@ -190,6 +192,12 @@ class _Job:
         old, new = ({**one, **dict(one["recipe"])} for one in (before, asked))
         free = {"recipe", "workers"}  # what changes nothing of the outcome
         differ = [key for key in new if key not in free and old.get(key) != new[key]]
+        # Before the first step a value may still be set otherwise: that is what sentences advise.
+        begun = last_whole(self.training) is not None or (self.training / CURVE).is_file()
+        if differ and not begun and not {"base", "data"}.intersection(differ):
+            if self.first:
+                write_json(path, asked)
+            return
         if differ:
             raise SpareError(
                 f"{self.out} is a training with another {', '.join(differ)}; choose another --out, "
@@ -270,6 +278,7 @@ class _Job:
                         trainer, self.evaluations, self.checkpoint, pixels, self.adapter, self.note
                     )
                 )
+            self._require_fit()
             last = last_whole(self.training, remove=self.first)
             if last is not None:
                 self.say(f"Going on from step {step_of(last)}.")
@@ -277,6 +286,7 @@ class _Job:
             state = trainer.accelerator.get_state_dict(trainer.model_wrapped)
             trained = trainer.accelerator.unwrap_model(trainer.model_wrapped)
             if self.first:
+                self._require_fit()
                 folder = self.folder
                 folder.mkdir(parents=True, exist_ok=True)
                 if not self.adapter:
@@ -300,6 +310,18 @@ class _Job:
             for path in self.training.glob("checkpoint-*"):
                 shutil.rmtree(path)
         trainer.accelerator.wait_for_everyone()
+
+    def _require_fit(self) -> None:
+        """Raises SpareError if the training has ended before any weights were fit to be kept."""
+        from spare.finetune import evaluations
+
+        lines = evaluations.read(self.training)
+        if lines and lines[-1]["regressions"] and not evaluations.best_step(lines):
+            raise SpareError(
+                f"General tasks got worse ({'; '.join(lines[-1]['regressions'])} after step "
+                f"{lines[-1]['step']}) before any weights were fit to be kept, so no checkpoint is "
+                "written. Train with a lower lr or more general data, into another --out."
+            )
 
     def _material(
         self, spread: Any, number: int, pairs: Pairs, encoder: Any, processor: Any
@@ -366,8 +388,6 @@ class _Job:
             )
 
     def _result(self, whole: Plan, trainer: Any, seconds: float) -> dict[str, Any]:
-        from spare.finetune.training import CURVE
-
         curve = [json.loads(line) for line in (self.training / CURVE).open(encoding="utf-8")]
         return {
             "steps": trainer.state.global_step,
