@@ -120,7 +120,7 @@ def open_manifest(out: Path, captions: Path, options: Options, rethreshold: bool
     if path.exists():
         if not old:
             raise SpareError(f"{path} is damaged or of another version; choose another --out.")
-        if old["captions"] != sources:
+        if _contents(old["captions"]) != _contents(sources):
             raise SpareError(
                 f"{out} was made from other captions than {captions} holds; choose another --out."
             )
@@ -143,6 +143,13 @@ def open_manifest(out: Path, captions: Path, options: Options, rethreshold: bool
     }
     write_json(path, manifest)
     return manifest
+
+
+def _contents(sources: Mapping[str, Any]) -> dict[str, Any]:
+    """What captions were made of, wherever that lies: a folder may be moved."""
+    return {
+        source: (sorted(told["files"].values()), told["counts"]) for source, told in sources.items()
+    }
 
 
 def _models_kept(old: Mapping[str, Any], options: Options) -> dict[str, Any]:
