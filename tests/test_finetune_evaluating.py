@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import json
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from training_data import QUICK, picture, rows, write_data
 
 import spare
+from spare.cli.finetune import add_arguments, requested
 from spare.demo.checkpoint import build_checkpoint
 from spare.errors import SpareError
 from spare.finetune.evaluations import Evaluations, best_step, read
@@ -90,6 +92,30 @@ def test_evaluations_change_nothing_of_the_training(world: World) -> None:
     assert again.scores[0].metrics[again.scores[0].headline]["value"] == score
     assert not (world.folder / "watched/training/best").exists()
     assert read_lineage(watched.folder)
+
+
+def test_a_way_of_asking_can_be_chosen_and_what_is_never_read_is_told(world: World) -> None:
+    spatial = _task(world.folder / "tasks", "spatial", world.pairs)
+    chosen = Evaluations(
+        world.folder / "tasks", spatial, every=6, limit=8, prompt={"custom:spatial": "vlmevalkit"}
+    )
+    told: list[Any] = []
+    world.train("asked", chosen, told)
+    run = spare.load_run(world.folder / "asked/training/evaluations/0-spatial")
+    assert run.scores[0].prompt == "vlmevalkit"
+    said = [str(one) for one in told if "could be read" in str(one)]
+    assert bool(said) == (run.scores[0].unread == run.scores[0].asked)
+    with pytest.raises(SpareError, match="--eval-prompt is for vsr_zeroshot, and not whatsup_a"):
+        requested(arguments("--eval-prompt", "whatsup_a=captions"))
+    found = requested(arguments("--eval-prompt", "vsr_zeroshot=vlmevalkit"))["evaluations"]
+    assert found.prompt == {"vsr_zeroshot": "vlmevalkit"}
+
+
+def arguments(*more: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    given = ["--recipe", "demo", "--data", "d", "--out", "o", "--eval-tasks", "vsr_zeroshot"]
+    return parser.parse_args([*given, "--eval-data", "data", *more])
 
 
 def test_the_best_weights_are_kept_and_not_the_last(world: World) -> None:

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from spare.cli.eval import choice
 from spare.cli.progress import Bar, Look, shown
 from spare.errors import SpareError
 
@@ -67,6 +68,13 @@ def add_arguments(parser: argparse.ArgumentParser, recipe: str = "") -> None:
         metavar="TASKS",
         help="end the training when these get significantly worse than before it",
     )
+    add(
+        "--eval-prompt",
+        action="append",
+        default=[],
+        metavar="TASK=NAME",
+        help="way of asking one of them; by default each task's first",
+    )
     add("--eval-data", default="", metavar="DIR", help="folder with the tasks' published files")
     add("--eval-every", type=int, default=500, metavar="N", help="steps between (%(default)s)")
     add("--eval-limit", type=int, default=200, metavar="N", help="samples a task (%(default)s)")
@@ -120,13 +128,27 @@ def _evaluations(arguments: argparse.Namespace) -> Evaluations | None:
         raise SpareError("Evaluations while training need --eval-tasks and --eval-data.")
     from spare.finetune.evaluations import Evaluations
 
+    prompt = choice("eval-prompt", arguments.eval_prompt)
+    if isinstance(prompt, str) and prompt:
+        raise SpareError("--eval-prompt takes TASK=NAME, such as whatsup_a=captions.")
+    from spare.tasks import expand, load_task
+
+    tasks = [load_task(name).name for name in expand(_named(arguments))]
+    strange = [name for name in prompt or () if name not in tasks]
+    if strange:
+        raise SpareError(f"--eval-prompt is for {', '.join(tasks)}, and not {strange[0]}.")
     return Evaluations(
         Path(arguments.eval_data),
         arguments.eval_tasks,
         arguments.eval_general,
         arguments.eval_every,
         arguments.eval_limit,
+        prompt=dict(prompt or {}),
     )
+
+
+def _named(arguments: argparse.Namespace) -> str:
+    return ",".join(filter(None, (arguments.eval_tasks, arguments.eval_general)))
 
 
 def _is_first() -> bool:

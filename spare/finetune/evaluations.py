@@ -14,7 +14,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ class Evaluations:
         data: folder with the benchmarks' published files.
         spatial: tasks whose mean accuracy says which weights are best.
         general: tasks that must not get worse; "" for none.
+        prompt: task -> way of asking; by default each task's first.
         every: steps from one evaluation to the next; the last step has one in any case.
         limit: samples of each task.
         max_drop: what a general task may fall by, in per cent of its full range, before a
@@ -43,6 +44,7 @@ class Evaluations:
     every: int = 500
     limit: int = 200
     max_drop: float = 1.0
+    prompt: Mapping[str, str] = field(default_factory=dict)
 
 
 def read(training: Path) -> list[dict[str, Any]]:

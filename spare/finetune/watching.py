@@ -121,6 +121,7 @@ class Evaluate(TrainerCallback):  # type: ignore[misc]
     def _run(self, network: Any, step: int, kind: str, tasks: str) -> Run:
         from spare.harness.evaluate import evaluate
         from spare.harness.models.transformers import Transformers
+        from spare.tasks import expand, load_task
 
         out = self.training / FOLDER / f"{step}-{kind}"
         shutil.rmtree(out, ignore_errors=True)  # of weights that are gone, after a kill
@@ -133,7 +134,17 @@ class Evaluate(TrainerCallback):  # type: ignore[misc]
         )
         model.lineage = {}
         out.parent.mkdir(exist_ok=True)
-        run = evaluate(model, tasks, data=self.asked.data, out=out, limit=self.asked.limit)
+        names = [load_task(name).name for name in expand(tasks)]
+        prompt = {name: one for name, one in self.asked.prompt.items() if name in names}
+        run = evaluate(
+            model, tasks, data=self.asked.data, out=out, prompt=prompt, limit=self.asked.limit
+        )
+        for score in run.scores:
+            if score.unread == score.asked:
+                self.note(
+                    f"After step {step} no reply to {score.task} could be read: its prompt "
+                    f"{score.prompt} asks for what this model does not say. Choose another."
+                )
         if not run.scores:
             raise SpareError(f"{tasks} has no scores to go by: its answers are not public.")
         return run
