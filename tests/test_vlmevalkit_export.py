@@ -354,7 +354,9 @@ def test_a_name_that_means_something_there_is_refused(tmp_path: Path, name: str)
     row = {"id": "1", "question": "Is it?", "answer": "yes", "image": "a.png"}
     (tmp_path / f"{name}.jsonl").write_text(json.dumps(row) + "\n")
     with pytest.raises(SpareError, match="rename the file"):
-        export_tasks("vlmevalkit", tmp_path, f"custom:{tmp_path / name}.jsonl", data=tmp_path)
+        export_tasks(
+            "vlmevalkit", tmp_path / "lmu", f"custom:{tmp_path / name}.jsonl", data=tmp_path
+        )
 
 
 def test_rankings_are_refused(data: Path, tmp_path: Path) -> None:
