@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from spare.cli.eval import choice, progress
+from spare.cli.eval import add_choices, choice, progress
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,12 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="lm-eval, or vlmevalkit:NAME,SETTING=VALUE,... with its wrapper",
     )
     add("--data", required=True, metavar="DIR", help="folder with the published files")
-    for name, help_text in (
-        ("split", "split to ask; by default the task's own"),
-        ("prompt", "way of asking; by default the task's first"),
-        ("rules", "way of reading replies; by default the prompt's first"),
-    ):
-        add(f"--{name}", action="append", default=[], metavar="[TASK=]NAME", help=help_text)
+    add_choices(parser)
     add("--limit", type=int, metavar="N", help="only the first N questions")
     add("--out", metavar="FILE", help="write every question that differs to this CSV file")
     parser.epilog = "Exit code: 0 nothing differs; 1 something does; 2 one of them cannot ask it."

@@ -41,12 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="folder with the published files; only tasks of lm-eval do without",
     )
     add("--out", required=True, metavar="RUN", help="run directory; one that is there goes on")
-    for name, help_text in (
-        ("split", "split to ask; by default the task's own"),
-        ("prompt", "way of asking; by default the task's first"),
-        ("rules", "way of reading replies, or all of them; by default the prompt's first"),
-    ):
-        add(f"--{name}", action="append", default=[], metavar="[TASK=]NAME", help=help_text)
+    add_choices(parser, "way of reading replies, or all of them; by default the prompt's first")
     parser.epilog = (
         "--split, --prompt and --rules take one NAME for all tasks, or TASK=NAME for one of them; "
         "repeat them or use commas for several: --prompt whatsup_a=captions,vsr_zeroshot=spare. "
@@ -172,6 +167,21 @@ def run(arguments: argparse.Namespace) -> int:
         )
     print_scores(finished)
     return 1 if finished.errors else 0
+
+
+def add_choices(
+    parser: argparse.ArgumentParser,
+    rules: str = "way of reading replies; by default the prompt's first",
+) -> None:
+    """The options that say how tasks are asked and read; `choice` reads them."""
+    for name, about in (
+        ("split", "split to ask; by default the task's own"),
+        ("prompt", "way of asking; by default the task's first"),
+        ("rules", rules),
+    ):
+        parser.add_argument(
+            f"--{name}", action="append", default=[], metavar="[TASK=]NAME", help=about
+        )
 
 
 def choice(option: str, values: list[str]) -> str | Mapping[str, str]:

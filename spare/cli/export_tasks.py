@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from spare.cli.eval import choice
+from spare.cli.eval import add_choices, choice
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -13,12 +13,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--to", required=True, metavar="HARNESS", help="lm-eval or vlmevalkit")
     add("--data", required=True, metavar="DATA", help="folder with the published files")
     add("--tasks", default="", help="tasks and suites; by default all whose files are there")
-    for name, help_text in (
-        ("split", "split to ask; by default the task's own"),
-        ("prompt", "way of asking; by default the task's first"),
-        ("rules", "way of reading replies; by default the prompt's first"),
-    ):
-        add(f"--{name}", action="append", default=[], metavar="[TASK=]NAME", help=help_text)
+    add_choices(parser)
     add("--limit", type=int, metavar="N", help="only the first N questions per task, for a try")
     parser.epilog = (
         "lm-eval opens the pictures in DATA and judges replies by this package, which it needs "

@@ -27,7 +27,7 @@ from spare.harness.models import Options
 from spare.harness.models.digests import PROCESSOR_FILES, digest_files, digest_settings, digest_text
 from spare.harness.models.loading import find_checkpoint, first_line, quiet, read_lineage
 from spare.harness.models.probe import sample_picture
-from spare.harness.models.prompts import REFUSALS, signs
+from spare.harness.models.prompts import REFUSALS, request_fault, signs
 from spare.harness.models.transformers import make_greedy
 from spare.harness.models.types import Request, Response
 from spare.images import Picture, open_picture
@@ -246,7 +246,7 @@ class LmEval:
 
     def _prepare(self, request: Request) -> Question | str:
         """A request as a question, or why it cannot be asked."""
-        if error := self.objection(request) or self._fault(request):
+        if error := self.objection(request) or request_fault(request, (PLACEHOLDER, *self._signs)):
             return error
         try:
             pictures = (part for part in request.parts if isinstance(part, Picture))
@@ -255,22 +255,6 @@ class LmEval:
             return str(error)
         question = Question(request, self._template(_text(request)), images)
         return self._excess(question) or question
-
-    def _fault(self, request: Request) -> str:
-        if request.rank:
-            empty = [label for label, text in request.options.items() if not text]
-            if empty or not request.options:
-                what = f"option {empty[0]} is empty" if empty else "there are no options"
-                return f"The options cannot be ranked: {what}."
-        texts = [part for part in request.parts if isinstance(part, str)]
-        texts += request.options.values()
-        for sign in (PLACEHOLDER, *self._signs):
-            if any(sign in text for text in texts):
-                return (
-                    f"The question spells out {sign}, which the model would not take for text but "
-                    "for a sign; change the data."
-                )
-        return ""
 
     def _excess(self, question: Question) -> str:
         """Why a question without pictures is too long, or "". With some, only the model's own

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -139,20 +139,7 @@ class Preparer:
 
     def fault(self, request: Request) -> str:
         """Why a request cannot be put to any model of this kind, or ""."""
-        if request.rank:
-            empty = [label for label, text in request.options.items() if not text]
-            if empty or not request.options:
-                what = f"option {empty[0]} is empty" if empty else "there are no options"
-                return f"The options cannot be ranked: {what}."
-        texts = [part for part in request.parts if isinstance(part, str)]
-        texts += request.options.values()
-        for sign in self._signs:
-            if any(sign in text for text in texts):
-                return (
-                    f"The question spells out {sign}, which the model would not take for text but "
-                    "for one of its own signs; change the data."
-                )
-        return ""
+        return request_fault(request, self._signs)
 
     def excess(self, tokens: int, longest_reply: int) -> str:
         """Why a prompt of so many tokens is too long, or ""."""
@@ -282,6 +269,25 @@ def ends_of(shipped: Any, tokenizer: Any) -> list[int]:
     ends = set(shipped if isinstance(shipped, list) else [shipped])
     # Fine-tuned checkpoints often keep their base's settings, which lack the end of a chat turn.
     return sorted((ends | {tokenizer.eos_token_id}) - {None})
+
+
+def request_fault(request: Request, signs: Iterable[str]) -> str:
+    """Why a request cannot be put to a model that takes `signs` for something else than text, or
+    ""."""
+    if request.rank:
+        empty = [label for label, text in request.options.items() if not text]
+        if empty or not request.options:
+            what = f"option {empty[0]} is empty" if empty else "there are no options"
+            return f"The options cannot be ranked: {what}."
+    texts = [part for part in request.parts if isinstance(part, str)]
+    texts += request.options.values()
+    for sign in signs:
+        if any(sign in text for text in texts):
+            return (
+                f"The question spells out {sign}, which the model would not take for text but "
+                "for one of its own signs; change the data."
+            )
+    return ""
 
 
 def signs(processor: Any) -> list[str]:
