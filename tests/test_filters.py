@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import string
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spare.generation.llm import LONGEST_ANSWER, LONGEST_QUESTION, read_pairs
+from spare.generation.llm import LONGEST_ANSWER, LONGEST_QUESTION, SCHEMA, read_pairs
 from spare.generation.mentions import normalised, stem, tokens
 from spare.generation.review import sample_size
 from spare.generation.stages.duplicates import differ
@@ -81,6 +82,15 @@ def test_any_reply_is_read(text: str) -> None:
     for question, answer in read_pairs(text).found:
         assert 0 < len(question) <= LONGEST_QUESTION
         assert 0 < len(answer) <= LONGEST_ANSWER
+
+
+def test_the_schema_lets_through_what_is_read() -> None:
+    pattern = json.loads(SCHEMA)["items"]["properties"]["question"]["pattern"]
+    for length in (5, 100, 129, 250, LONGEST_QUESTION):
+        question = "w" * (length - 1) + "?"
+        assert re.search(pattern, question)
+        assert read_pairs(json.dumps([{"question": question, "answer": "left"}])).found
+    assert not re.search(pattern, "w" * LONGEST_QUESTION + "?")
 
 
 # Duplicates
