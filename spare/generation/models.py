@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -20,14 +20,6 @@ if TYPE_CHECKING:
 
 CANARY_TOKENS = 512
 """Enough for a pair, or to see that a reply keeps to the schema."""
-
-
-IN_WRITING = "choose a prompt that is answered in writing"
-"""What engines that know no likelihoods advise. Benchmarks have such prompts; whether a text is
-about space has none."""
-
-ANOTHER_MODEL = "choose a model that tells likelihoods (transformers:PATH, vllm:PATH do)"
-"""What helps instead."""
 
 
 @dataclass(slots=True)
@@ -66,18 +58,11 @@ class Watched:
         """What the model answers."""
         awaited = self._awaited
         awaited.asked, awaited.answered, awaited.since = 0, 0, time.monotonic()
-        try:
-            for response in self._model.answer(self._counted(requests)):
-                awaited.answered += 1
-                awaited.since = time.monotonic()
-                reply = response.reply
-                self._tokens.count(reply)
-                if IN_WRITING in reply.error:
-                    reply = replace(reply, error=reply.error.replace(IN_WRITING, ANOTHER_MODEL))
-                    response = Response(response.key, reply)
-                yield response
-        except ModelError as error:
-            raise ModelError(str(error).replace(IN_WRITING, ANOTHER_MODEL)) from None
+        for response in self._model.answer(self._counted(requests)):
+            awaited.answered += 1
+            awaited.since = time.monotonic()
+            self._tokens.count(response.reply)
+            yield response
 
     def _counted(self, requests: Iterable[Request]) -> Iterator[Request]:
         for request in requests:

@@ -14,20 +14,20 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from spare.harness.models.decoding import NOT_A_NUMBER
-from spare.harness.models.types import Request
+from spare.harness.models.types import INSTEAD_OF_RANKING, Request
 from spare.tasks.types import Likelihood, Reply
 
 NO_LIKELIHOODS = (
     "The server does not say how likely the first token of a reply was (logprobs), so options "
-    "cannot be ranked; choose a prompt that is answered in writing, or another server."
+    f"cannot be ranked; {INSTEAD_OF_RANKING}."
 )
 NOT_WORDS = (
     "A server tells how likely the first token of a reply is, and these options are not single "
-    "words that it could tell apart; choose a prompt that is answered in writing."
+    f"words that it could tell apart; {INSTEAD_OF_RANKING}."
 )
 UNHEARD = (
-    "None of the options is among the likeliest first tokens that the server names; choose a "
-    "prompt that is answered in writing."
+    "None of the options is among the likeliest first tokens that the server names; "
+    f"{INSTEAD_OF_RANKING}."
 )
 SHORTEST_TOP = 5
 """Some servers name no more tokens than this."""

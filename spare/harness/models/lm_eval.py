@@ -29,7 +29,7 @@ from spare.harness.models.loading import find_checkpoint, first_line, quiet, rea
 from spare.harness.models.probe import sample_picture
 from spare.harness.models.prompts import REFUSALS, request_fault, signs
 from spare.harness.models.transformers import make_greedy
-from spare.harness.models.types import Request, Response
+from spare.harness.models.types import INSTEAD_OF_RANKING, Request, Response
 from spare.images import Picture, open_picture
 from spare.tasks.types import Likelihood, Reply
 from spare.torchvision_repair import repair_torchvision
@@ -66,9 +66,9 @@ FAULTS = (*REFUSALS, OSError, AssertionError, KeyError, TypeError)
 NO_PICTURES = "lm-eval's type {kind} reads no pictures; hf-multimodal and vllm-vlm do."
 NO_RANKING = (
     "lm-eval's type {kind} gives no log-likelihoods beside pictures, so it cannot rank options "
-    "there; choose a prompt that is answered in writing."
+    f"there; {INSTEAD_OF_RANKING}."
 )
-NO_LIKELIHOODS = "lm-eval's type {kind} gives no log-likelihoods; choose a prompt that is answered."
+NO_LIKELIHOODS = f"lm-eval's type {{kind}} gives no log-likelihoods; {INSTEAD_OF_RANKING}."
 
 
 def load(name: str, options: Options) -> LmEval:

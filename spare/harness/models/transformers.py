@@ -49,7 +49,7 @@ from spare.harness.models.loading import (
 )
 from spare.harness.models.probe import probe
 from spare.harness.models.prompts import REFUSALS, Preparer, Prompt, context_of, ends_of
-from spare.harness.models.types import Request, Response
+from spare.harness.models.types import INSTEAD_OF_RANKING, Request, Response
 from spare.harness.models.windows import pixels, read_groups
 from spare.images import Picture
 from spare.tasks.types import Likelihood, Reply
@@ -64,7 +64,7 @@ OUT_OF_MEMORY = "Out of memory, even with no other question beside it; lower --m
 
 NO_RANKING = (
     "This family of models does not simply read from left to right, so the likelihood of an option "
-    "is not known; choose a prompt that is answered in writing."
+    f"is not known; {INSTEAD_OF_RANKING}."
 )
 
 

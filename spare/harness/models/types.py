@@ -8,6 +8,13 @@ from typing import NamedTuple, Protocol
 
 from spare.tasks.types import Part, Reply
 
+INSTEAD_OF_RANKING = (
+    "choose a prompt that is answered in writing, or a model that tells likelihoods "
+    "(transformers:PATH, vllm:PATH)"
+)
+"""What helps where options cannot be ranked. Benchmarks have such prompts; whether a text is about
+space, as data generation asks it, has none."""
+
 
 @dataclass(frozen=True, slots=True)
 class Request:

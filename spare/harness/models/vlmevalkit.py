@@ -35,7 +35,7 @@ from spare.harness.models import Options
 from spare.harness.models.digests import PROCESSOR_FILES, digest_files, digest_folder, holds_model
 from spare.harness.models.listing import hidden
 from spare.harness.models.loading import read_lineage
-from spare.harness.models.types import Request, Response
+from spare.harness.models.types import INSTEAD_OF_RANKING, Request, Response
 from spare.images import Picture
 from spare.tasks.types import Reply
 
@@ -45,10 +45,7 @@ KEPT = 16
 GRACE = 5.0
 """Seconds that the process may take to end by itself."""
 
-NO_RANKING = (
-    "VLMEvalKit's models only write, so they rank no options; choose a prompt that is answered in "
-    "writing."
-)
+NO_RANKING = f"VLMEvalKit's models only write, so they rank no options; {INSTEAD_OF_RANKING}."
 
 DECIDED = {"adapter": "", "dtype": "auto", "device": "auto", "max_pixels": None, "attention": ""}
 DECIDED |= {"batch_tokens": None}
