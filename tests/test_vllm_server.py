@@ -169,15 +169,15 @@ def test_a_run_outlives_its_server(
     said = alone.communicate()[1]
     assert alone.returncode == 0, said
     assert len(rows) > 20
-    assert texts(out) == {key: text.rstrip("\ufffd") for key, text in texts(expected).items()}
+    assert texts(out) == {sample: text.rstrip("\ufffd") for sample, text in texts(expected).items()}
 
 
 def texts(run: Path) -> dict[str, str]:
-    """Replies by key; asserts that none is an error. A question that was given up stands there as
+    """Replies by sample; asserts that none is an error. A question that was given up stands there as
     an error, and then as what it was answered later."""
     lines = [json.loads(line) for line in (run / "replies.jsonl").read_text().splitlines()]
-    found = {line["key"]: line for line in lines}
+    found = {line["id"]: line for line in lines}
     assert not any(line.get("error") for line in found.values())
-    answered = [line["key"] for line in lines if not line.get("error")]
+    answered = [line["id"] for line in lines if not line.get("error")]
     assert len(answered) == len(set(answered))
-    return {key: line["text"] for key, line in found.items()}
+    return {sample: line["text"] for sample, line in found.items()}
