@@ -173,8 +173,8 @@ def test_a_run_outlives_its_server(
 
 
 def texts(run: Path) -> dict[str, str]:
-    """Replies by sample; asserts that none is an error. A question that was given up stands there as
-    an error, and then as what it was answered later."""
+    """Replies by sample; asserts that none is an error. A question that was given up stands there
+    as an error, and then as what it was answered later."""
     lines = [json.loads(line) for line in (run / "replies.jsonl").read_text().splitlines()]
     found = {line["id"]: line for line in lines}
     assert not any(line.get("error") for line in found.values())
