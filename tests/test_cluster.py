@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from caption_world import write_docci
+from chat_server import NAME, serving
 from test_generation import contents
 
 from spare.demo.checkpoint import build_checkpoint
@@ -67,3 +68,14 @@ def test_a_killed_node_costs_nothing(few: Path, nodes: Any, tmp_path: Path) -> N
 def test_a_fault_on_a_machine_is_a_sentence(few: Path, nodes: Any, tmp_path: Path) -> None:
     with pytest.raises(SpareError, match="There is no folder"):
         generate(few, out=tmp_path / "qa", replicas=1, llm="transformers:/nowhere")
+
+
+def test_tokens_of_every_machine_are_counted(few: Path, nodes: Any, tmp_path: Path) -> None:
+    said: list[Any] = []
+    with serving() as server:
+        options = {"llm": f"openai:{NAME}", "engine": {"base_url": server.url}}
+        generate(few, out=tmp_path / "qa", replicas=2, on_event=said.append, **options)
+        replies = len(server.asked)
+    assert replies >= 30
+    line = f"Tokens of this call: {11 * replies:,} read, {3 * replies:,} written."
+    assert [event for event in said if isinstance(event, str) and "okens" in event] == [line]

@@ -18,6 +18,7 @@ from spare.generation.captions import Part
 from spare.generation.models import Models
 from spare.generation.stages import Inputs, Options, asks
 from spare.generation.workshop import Workshop
+from spare.harness.tokens import Tokens
 from spare.ray_cluster import connect
 
 
@@ -36,13 +37,20 @@ class Worker:
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         """Make a shard, unless somebody has made it already."""
         part = Part(row["name"], Path(row["path"]), Path(row["data"]))
+        models, error = self._models, ""
         try:
             self._work.process(self._names, Inputs(self._out, part), lambda rows: None)
-        except SpareError as error:
-            return {"name": row["name"], "error": str(error), "models": "{}", "checked": "{}"}
-        models = self._models
-        told = {"models": json.dumps(models.known), "checked": json.dumps(models.checked)}
-        return {"name": row["name"], "error": "", **told}
+        except SpareError as failure:
+            error = str(failure)
+        tokens = models.tokens.take()
+        return {
+            "name": row["name"],
+            "error": error,
+            "models": json.dumps(models.known),
+            "checked": json.dumps(models.checked),
+            "read": tokens.read,
+            "written": tokens.written,
+        }
 
 
 def run_on_ray(
@@ -58,7 +66,7 @@ def run_on_ray(
 
     Args:
         parts: the shards that are not.
-        models: what the actors know of the models is noted here.
+        models: what the actors know of the models is noted here, and their tokens are counted.
         replicas: actors, each with models of its own.
         on_part: receives the name of each part that is done.
 
@@ -92,6 +100,7 @@ def run_on_ray(
         num_gpus=accelerators,
     )
     for row in made.iter_rows():
+        models.tokens.add(Tokens(row["read"], row["written"]))
         if row["error"]:
             raise SpareError(row["error"])
         models.note(json.loads(row["models"]), json.loads(row["checked"]))

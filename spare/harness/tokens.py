@@ -36,9 +36,15 @@ class Tokens:
         self.written += reply.output_tokens
 
     def add(self, others: Tokens) -> None:
-        """Take those of another task into account."""
+        """Take those of another task or process into account."""
         self.read += others.read
         self.written += others.written
+
+    def take(self) -> Tokens:
+        """Those that were counted since this was asked last."""
+        taken = Tokens(self.read, self.written)
+        self.read = self.written = 0
+        return taken
 
     @property
     def told(self) -> bool:
