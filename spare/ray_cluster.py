@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 import os
 import signal
 import socket
@@ -54,7 +55,12 @@ def connect() -> bool:
         address = None if named or not _unheard(left) else "local"
         handler = signal.getsignal(signal.SIGTERM)
         try:
-            ray.init(address, log_to_driver=False, include_dashboard=False)
+            ray.init(
+                address,
+                log_to_driver=False,
+                include_dashboard=False,
+                logging_level=logging.ERROR,  # what it tells of itself is wider than a screen
+            )
         except (ConnectionError, RuntimeError, ray.exceptions.RayError) as error:
             raise SpareError(_refusal(error, named or left)) from error
         _started_here = address == "local" or not (named or left)
