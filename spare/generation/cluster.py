@@ -8,6 +8,8 @@ with it the shard that it was at, less the replies that are on disk; another one
 from __future__ import annotations
 
 import json
+import logging
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -73,10 +75,16 @@ def run_on_ray(
     Raises:
         SpareError: Ray is not installed, or a stage raised one on an actor.
     """
+    # Else Ray doubts the actors that it makes itself: github.com/ray-project/ray/issues/53727.
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     connect()
     import ray
     import ray.data
 
+    # Ours is the progress that is shown.
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
     rows = [
         {
             "name": part.name,
@@ -96,7 +104,7 @@ def run_on_ray(
             asdict(options),
             {"engine": models.engine, "known": models.known},
         ),
-        concurrency=min(replicas, len(rows)),
+        compute=ray.data.ActorPoolStrategy(size=min(replicas, len(rows))),
         num_gpus=accelerators,
     )
     for row in made.iter_rows():
