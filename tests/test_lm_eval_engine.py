@@ -19,7 +19,8 @@ from spare.demo.checkpoint import build_checkpoint
 from spare.demo.world import sentences, write_world
 from spare.errors import ModelError, SpareError
 from spare.harness.evaluate import evaluate
-from spare.harness.models import load_model
+from spare.harness.models import Options, load_model
+from spare.harness.models.lm_eval import _arguments, _identity
 from spare.harness.models.types import Model, Request
 from spare.harness.run import load_run
 from spare.images import Picture
@@ -204,11 +205,13 @@ def test_what_cannot_be_loaded_is_said(name: str, options: dict[str, Any], said:
     assert str(raised.value).endswith(".")
 
 
-def test_no_key_is_written_anywhere() -> None:
-    from spare.harness.models.lm_eval import _identity
-
-    found = _identity("local-chat-completions", {"model": "m", "api_key": "s3cret"})
-    assert found == {"engine": "lm-eval", "type": "local-chat-completions", "model": "m"}
+def test_a_key_in_a_command_is_refused_and_a_token_of_a_text_is_none() -> None:
+    for secret in ("api_key=s3cret", "token=hf_s3cret"):
+        with pytest.raises(ModelError, match="no place there") as raised:
+            load_model(f"lm-eval:local-chat-completions,model=m,{secret}")
+        assert "s3cret" not in str(raised.value)
+    settings = _arguments("model=m,add_bos_token=True,eos_token=x", Options())
+    assert _identity("local-completions", settings)["add_bos_token"] == "True"
 
 
 def test_without_lm_eval_a_sentence_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

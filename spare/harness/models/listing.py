@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,9 @@ OPENAI = "https://api.openai.com/v1"
 
 NO_KEY = "EMPTY"
 """What servers without a key are sent, since the client wants one."""
+
+SECRET = re.compile(r"(key|(^|api_|auth_|access_|hf_)token)$", re.IGNORECASE)
+"""Names of settings that hold a key. A token may also be what a text is made of (eos_token)."""
 
 SHOWN = 8
 """Models that an error names."""
@@ -92,6 +96,16 @@ def hidden(text: str, key: str) -> str:
     reply may well be made of, and no secrets."""
     secret = len(key) >= 20 or (len(key) >= 8 and not key.isalpha())
     return text.replace(key, "[key]") if secret else text
+
+
+def refuse_key(setting: str) -> None:
+    """Raises ModelError if a model's setting of this name would hold a key of a server: what is
+    written in a command is kept in the run."""
+    if SECRET.search(setting):
+        raise ModelError(
+            f"A command's words are kept in the run, so {setting} has no place there; put it into "
+            "the environment variable that the model reads (mostly OPENAI_API_KEY or HF_TOKEN)."
+        )
 
 
 def read_listing(name: str, address: str, key: str) -> Listing:

@@ -25,6 +25,7 @@ from spare.errors import ModelError, PictureError, SpareError
 from spare.guests import as_guest, require_lm_eval
 from spare.harness.models import Options
 from spare.harness.models.digests import PROCESSOR_FILES, digest_files, digest_settings, digest_text
+from spare.harness.models.listing import refuse_key
 from spare.harness.models.loading import find_checkpoint, first_line, quiet, read_lineage
 from spare.harness.models.probe import sample_picture
 from spare.harness.models.prompts import REFUSALS, request_fault, signs
@@ -111,6 +112,7 @@ def _arguments(rest: str, options: Options) -> dict[str, Any]:
     for piece in filter(None, rest.split(",")):
         if "=" not in piece:
             raise ModelError(f"{piece!r} is no NAME=VALUE of lm-eval's; a comma parts them.")
+        refuse_key(piece.partition("=")[0])
     arguments: dict[str, Any] = dict(simple_parse_args_string(rest))
     for option, argument in ARGUMENTS.items():
         value = getattr(options, option)
@@ -149,10 +151,10 @@ def _create(kind: str, arguments: Mapping[str, Any]) -> Any:
 
 
 def _identity(kind: str, arguments: Mapping[str, Any]) -> dict[str, str]:
-    """What could change a reply: folders by their content, and no key of a server."""
+    """What could change a reply: folders by their content, all else as it was written."""
     identity = {"engine": "lm-eval", "type": kind}
     for name, value in sorted(arguments.items()):
-        if name in SPEED or "key" in name or "token" in name.split("_"):
+        if name in SPEED:
             continue
         folder = Path(str(value))
         identity[name] = _content(folder) if folder.is_dir() else str(value)

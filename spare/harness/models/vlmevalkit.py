@@ -33,7 +33,7 @@ from spare import images
 from spare.errors import ModelError, PictureError, excerpt
 from spare.harness.models import Options
 from spare.harness.models.digests import PROCESSOR_FILES, digest_files, digest_folder, holds_model
-from spare.harness.models.listing import hidden
+from spare.harness.models.listing import hidden, refuse_key
 from spare.harness.models.loading import read_lineage
 from spare.harness.models.types import INSTEAD_OF_RANKING, Request, Response
 from spare.images import Picture
@@ -87,11 +87,7 @@ def settings_of(rest: str) -> dict[str, Any]:
         setting, mark, value = piece.partition("=")
         if not mark:
             raise ModelError(f"{piece!r} is no SETTING=VALUE; a comma parts them.")
-        if setting.lower().endswith(("key", "token")):
-            raise ModelError(
-                f"A command's words are kept in the run, so {setting} has no place there; put it "
-                "into the environment variable that the wrapper reads (mostly OPENAI_API_KEY)."
-            )
+        refuse_key(setting)
         try:
             settings[setting] = json.loads(value)
         except ValueError:
@@ -281,12 +277,9 @@ def _stop(process: subprocess.Popen[str], folder: tempfile.TemporaryDirectory[st
 
 def _identity(settings: Mapping[str, Any]) -> dict[str, str]:
     """What could change a reply: folders and files that a model may be loaded from by their
-    content, models of the hub by name and revision, all else as it was written, and no key of a
-    server."""
+    content, models of the hub by name and revision, all else as it was written."""
     identity = {}
     for name, value in sorted(settings.items()):
-        if "key" in name or "token" in name.split("_"):
-            continue
         identity[name] = _content(value)
         if revision := _revision(value):
             identity[f"{name} revision"] = revision
