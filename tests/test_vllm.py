@@ -5,9 +5,13 @@ Each model in vLLM takes most of a minute to start, so tests share three.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import shutil
+import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -340,6 +344,37 @@ def no_threads() -> bool:
     return not any(
         thread.name.startswith(("read", "prepare", "digest")) for thread in threading.enumerate()
     )
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_what_vllm_has_begun_ends_with_the_command(
+    checkpoint: Path, pictures: list[Picture], tmp_path: Path, stop: signal.Signals
+) -> None:
+    """Stopped while vLLM starts, which by itself would not hear it, or leave its processes."""
+    import psutil
+
+    questions = tmp_path / "questions.jsonl"
+    row = {"image": pictures[0].path.name, "question": "?", "options": ["left", "right"]}
+    questions.write_text(json.dumps(row | {"answer": "A"}) + "\n")
+    command = [sys.executable, "-m", "spare", "eval", "--model", f"vllm:{checkpoint}"]
+    command += ["--tasks", f"custom:{questions}", "--data", str(pictures[0].path.parent)]
+    running = subprocess.Popen(
+        [*command, "--out", str(tmp_path / "run")], stderr=subprocess.PIPE, text=True
+    )
+    begun: list[psutil.Process] = []
+    while not any("EngineCore" in "".join(one.cmdline()) for one in begun):
+        assert running.poll() is None, running.communicate()
+        time.sleep(0.1)
+        with contextlib.suppress(psutil.NoSuchProcess):
+            begun = psutil.Process(running.pid).children(recursive=True)
+    running.send_signal(stop)
+    said = running.communicate(timeout=60)[1]
+    assert psutil.wait_procs(begun, timeout=30)[1] == []
+    if stop is signal.SIGKILL:
+        assert running.returncode == -stop
+    else:
+        assert running.returncode == 128 + stop
+        assert "spare: stopped; the same command goes on from here." in said
 
 
 # What vLLM does not run

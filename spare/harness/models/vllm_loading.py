@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
 import json
 import os
-import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from multiprocessing import resource_tracker
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +14,7 @@ from spare.errors import ModelError, install
 from spare.harness.models import Options
 from spare.harness.models.digests import digest_files, digest_settings, digest_text
 from spare.harness.models.loading import DTYPES, Checkpoint, first_line
+from spare.harness.models.vllm_processes import begin
 from spare.torchvision_repair import repair_torchvision
 
 OLDEST = (0, 32)
@@ -188,33 +185,9 @@ def start(
         memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
         settings["kv_cache_memory_bytes"] = max(2**30, memory // 8)
     try:
-        with _deaf_processes():
-            return vllm.LLM(str(checkpoint.folder), **settings)
+        return begin(lambda: vllm.LLM(str(checkpoint.folder), **settings))
     except (ValueError, RuntimeError, NotImplementedError, OSError, ImportError) as error:
         raise _failure(checkpoint, options, error) from error
-
-
-@contextlib.contextmanager
-def _deaf_processes() -> Iterator[None]:
-    """Ctrl-C does not reach processes that are begun inside: a terminal sends it to all of them,
-    and vLLM's would die with pages of traces, while we end them in good order."""
-    begin = BaseProcess.start
-
-    def begin_deaf(process: BaseProcess) -> None:
-        # A process inherits what its parent's thread does not listen to.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        try:
-            begin(process)
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-    # Where it is not running yet, the first process would start it, and listen again.
-    resource_tracker.ensure_running()
-    BaseProcess.start = begin_deaf  # type: ignore[assignment, method-assign]
-    try:
-        yield
-    finally:
-        BaseProcess.start = begin  # type: ignore[method-assign]
 
 
 def saved_dtype(checkpoint: Checkpoint) -> str:
