@@ -20,6 +20,7 @@ from pathlib import Path
 from bench_memory import peak
 
 from spare.harness import run as runs
+from spare.harness.lines import Saved, dump, reply_line, verdict_line
 from spare.tasks import load_task
 from spare.tasks.types import Reply, Sample, Task, Verdict
 
@@ -73,13 +74,11 @@ def write_run(
             draw.shuffle(window)
             for number in window:
                 reply = Reply(draw.choice(replies), finish="stop", output_tokens=3)
-                file.write(
-                    runs.dump(runs.reply_line(keys[number], place, sample(number), {}, reply))
-                )
+                file.write(dump(reply_line(keys[number], place, sample(number), {}, reply)))
     with (out / f"verdicts.{prompt.rules[0]}.jsonl").open("wb") as file:
         for number, key in enumerate(keys):
-            saved = runs.Saved(sample(number), None, key)
-            file.write(runs.dump(runs.verdict_line(place, saved, Verdict("", 0.0, "ok"))))
+            saved = Saved(sample(number), None, key)
+            file.write(dump(verdict_line(place, saved, Verdict("", 0.0, "ok"))))
     score = runs.Score(
         **place,
         version=task.version,

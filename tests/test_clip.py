@@ -23,12 +23,12 @@ from spare.cli import main
 from spare.demo.checkpoint import build_checkpoint
 from spare.demo.world import write_world
 from spare.errors import DataError, ModelError
+from spare.harness.lines import read_log
 from spare.harness.models import load_model
 from spare.harness.models.ahead import QUEUE
 from spare.harness.models.loading import find_checkpoint
 from spare.harness.models.types import Request
 from spare.harness.models.windows import LARGEST, WINDOW
-from spare.harness.run import read_log
 from spare.images import Picture, open_picture
 from spare.tasks import load_task
 from spare.tasks.types import Reply, Sample

@@ -32,9 +32,9 @@ from spare.cli import main
 from spare.demo.checkpoint import build_checkpoint
 from spare.demo.world import sentences, write_world
 from spare.errors import SpareError
+from spare.harness.lines import read_log
 from spare.harness.models import cluster, load_model
 from spare.harness.models.types import Request
-from spare.harness.run import read_log
 
 ray = pytest.importorskip("ray", reason="the extra `ray` is not installed")
 pytestmark = [pytest.mark.slow, pytest.mark.ray]

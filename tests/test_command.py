@@ -23,7 +23,7 @@ from spare.demo.checkpoint import build_checkpoint
 from spare.demo.run import Story, before, story
 from spare.demo.world import render_standins, sentences, write_world
 from spare.errors import SpareError
-from spare.harness.run import read_log
+from spare.harness.lines import read_log
 
 TASKS = "whatsup_a,vsr_zeroshot"
 VSR = Path(__file__).parents[2] / "shared" / "data" / "vsr"

@@ -16,8 +16,8 @@ import spare
 from spare.cli import main
 from spare.demo.world import write_world
 from spare.harness.comparison import compare
+from spare.harness.lines import dump
 from spare.harness.models.types import Request, Response
-from spare.harness.run import dump
 from spare.leaderboards.comparisons import as_json, as_junit, grids, verdict
 from spare.leaderboards.grids import written
 from spare.tasks.types import Reply, Sample

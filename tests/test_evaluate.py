@@ -28,6 +28,7 @@ from spare.errors import SpareError
 from spare.harness import run as runs
 from spare.harness.asking import Event, Progress
 from spare.harness.evaluate import evaluate
+from spare.harness.lines import read_log
 from spare.harness.models.types import Request, Response
 from spare.tasks.files import find_picture, read_json_lines
 from spare.tasks.types import Files, Judged, Metric, Prompt, Reply, Rules, Sample, Task, Verdict
@@ -136,7 +137,7 @@ def data(tmp_path: Path) -> Path:
 
 
 def lines(out: Path) -> list[dict[str, str]]:
-    return [line for _, line in runs.read_log(out / "replies.jsonl")]
+    return [line for _, line in read_log(out / "replies.jsonl")]
 
 
 def outcome(out: Path) -> tuple[bytes, bytes]:

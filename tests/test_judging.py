@@ -13,6 +13,7 @@ from spare.cli import main
 from spare.errors import SpareError
 from spare.harness import run as runs
 from spare.harness.evaluate import evaluate
+from spare.harness.lines import read_log
 from spare.harness.models.types import Request, Response
 from spare.harness.rescoring import rescore
 from spare.tasks.types import Reply
@@ -86,7 +87,7 @@ def test_a_judge_is_asked_once(run: Path) -> None:
     other = Judge("other weights")
     assert rescore(run, judge=other, rules="official").scores != scores
     assert len(other.asked) == len(ROWS)
-    assert len(list(runs.read_log(run / "judgements.jsonl"))) == 2 * len(ROWS)
+    assert len(list(read_log(run / "judgements.jsonl"))) == 2 * len(ROWS)
 
 
 def test_a_judge_that_fails_makes_no_score_and_is_asked_again(run: Path) -> None:

@@ -18,10 +18,10 @@ from engine_questions import OPTIONS, answers
 from spare.cli import main
 from spare.demo.world import write_world
 from spare.errors import ModelError
+from spare.harness.lines import read_log
 from spare.harness.models import load_model, own
 from spare.harness.models.cluster import Worker
 from spare.harness.models.types import Request
-from spare.harness.run import read_log
 
 DOCS = Path(__file__).parent.parent / "docs" / "models.md"
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from spare import disk
 from spare.errors import SpareError
 from spare.harness import run as runs
+from spare.harness.lines import ReplyLog, read_json, read_log, reply_key, reply_line, reply_of
 from spare.images import Picture
 from spare.tasks.types import Likelihood, Reply, Sample
 
@@ -50,32 +51,32 @@ def test_a_line_holds_the_sample_and_the_reply(
     tmp_path_factory: pytest.TempPathFactory, sample: Sample, reply: Reply
 ) -> None:
     path = tmp_path_factory.mktemp("log") / "replies.jsonl"
-    log = runs.ReplyLog(path)
-    log.append(runs.reply_line("k", PLACE, sample, {}, reply))
+    log = ReplyLog(path)
+    log.append(reply_line("k", PLACE, sample, {}, reply))
     log.close()
-    ((_, line),) = runs.read_log(path)
-    assert runs.reply_of(line) == reply
+    ((_, line),) = read_log(path)
+    assert reply_of(line) == reply
     for name in ("id", "target", "options", "rank", "tags", "group", "cluster"):
         assert line[name] == getattr(sample, name)
     assert tuple(line["parts"]) == sample.parts
 
 
 def lines_of(path: Path) -> list[str]:
-    return [line["key"] for _, line in runs.read_log(path)]
+    return [line["key"] for _, line in read_log(path)]
 
 
 def test_a_torn_last_line_is_dropped_wherever_it_is_cut(tmp_path: Path) -> None:
     path = tmp_path / "replies.jsonl"
     for cut in range(0, 60, 7):
         path.unlink(missing_ok=True)
-        log = runs.ReplyLog(path)
+        log = ReplyLog(path)
         for key in ("a", "b", "c"):
             log.append({"key": key, "text": "ünï" * 4})
         log.close()
         whole = path.read_bytes()
         path.write_bytes(whole[: len(whole) - cut])
         kept = 3 - len(whole[len(whole) - cut :].splitlines()) if cut else 3
-        log = runs.ReplyLog(path)
+        log = ReplyLog(path)
         log.append({"key": "new"})
         log.close()
         assert lines_of(path) == [*"abc"[:kept], "new"]
@@ -84,7 +85,7 @@ def test_a_torn_last_line_is_dropped_wherever_it_is_cut(tmp_path: Path) -> None:
 def test_a_torn_line_longer_than_a_block_is_dropped(tmp_path: Path) -> None:
     path = tmp_path / "replies.jsonl"
     path.write_bytes(b'{"key": "a"}\n' + b'{"key": "' + b"x" * 200_000)
-    runs.ReplyLog(path).close()
+    ReplyLog(path).close()
     assert path.read_bytes() == b'{"key": "a"}\n'
 
 
@@ -92,7 +93,7 @@ def test_damage_in_the_middle_costs_its_own_line(tmp_path: Path) -> None:
     path = tmp_path / "replies.jsonl"
     path.write_bytes(b'{"key": "a"}\n\x00\x00garbage\n[1]\n{"key": "b"}\n')
     assert lines_of(path) == ["a", "b"]
-    for offset, line in runs.read_log(path):
+    for offset, line in read_log(path):
         assert path.read_bytes()[offset:].startswith(json.dumps(line).encode())
 
 
@@ -103,7 +104,7 @@ def test_a_full_disk_is_a_sentence(tmp_path: Path) -> None:
     if subprocess.run(mount, capture_output=True).returncode:
         pytest.skip("a small disk can be mounted by root only")
     try:
-        log = runs.ReplyLog(full / "replies.jsonl")
+        log = ReplyLog(full / "replies.jsonl")
         lines = ({"key": str(number), "text": "x" * 100} for number in range(2000))
         with pytest.raises(SpareError, match=r"disk is full.*run the same command again"):
             deque(map(log.append, lines), maxlen=0)
@@ -126,7 +127,7 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
     with contextlib.suppress(KeyboardInterrupt), disk.replaced(path) as file:
         file.write(b"half")
         raise KeyboardInterrupt
-    assert runs.read_json(path) == {"scores": [1]}
+    assert read_json(path) == {"scores": [1]}
     assert [one.name for one in tmp_path.iterdir()] == ["scores.json"]
 
 
@@ -143,21 +144,21 @@ def test_a_key_is_the_content(tmp_path: Path) -> None:
     picture = Picture(tmp_path / "a.png", "a.png")
     sample = Sample("1", (picture, "Where?"), "A", {"A": "left", "B": "right"}, tags={"x": "y"})
     digests = {picture: "d1"}
-    key = runs.reply_key("m", "t", sample, digests, 16)
+    key = reply_key("m", "t", sample, digests, 16)
     moved = Picture(tmp_path / "b.png", "b.png")
     same = Sample("1", (moved, "Where?"), "A", sample.options, tags={"x": "z"})
-    assert runs.reply_key("m", "t", same, {moved: "d1"}, 16) == key
+    assert reply_key("m", "t", same, {moved: "d1"}, 16) == key
     others = [
-        runs.reply_key("m2", "t", sample, digests, 16),
-        runs.reply_key("m", "t2", sample, digests, 16),
-        runs.reply_key("m", "t", sample, {picture: "d2"}, 16),
-        runs.reply_key("m", "t", sample, {}, 16),
-        runs.reply_key("m", "t", sample, digests, 17),
-        runs.reply_key("m", "t", Sample("2", sample.parts, "A"), digests, 16),
-        runs.reply_key("m", "t", Sample("1", ("Where?", picture), "A"), digests, 16),
-        runs.reply_key("m", "t", Sample("1", sample.parts, "A", sample.options, True), digests, 16),
+        reply_key("m2", "t", sample, digests, 16),
+        reply_key("m", "t2", sample, digests, 16),
+        reply_key("m", "t", sample, {picture: "d2"}, 16),
+        reply_key("m", "t", sample, {}, 16),
+        reply_key("m", "t", sample, digests, 17),
+        reply_key("m", "t", Sample("2", sample.parts, "A"), digests, 16),
+        reply_key("m", "t", Sample("1", ("Where?", picture), "A"), digests, 16),
+        reply_key("m", "t", Sample("1", sample.parts, "A", sample.options, True), digests, 16),
         # Likelihoods are kept by label, so labels that change places are another question.
-        runs.reply_key(
+        reply_key(
             "m", "t", Sample("1", sample.parts, "A", {"B": "left", "A": "right"}, True), digests, 16
         ),
     ]

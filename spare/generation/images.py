@@ -33,7 +33,7 @@ from spare.generation.addresses import Resolve, resolve
 from spare.generation.captions import find_parts
 from spare.generation.fetching import Limits, Outcome, fetch
 from spare.generation.pictures import TABLE
-from spare.harness.run import ReplyLog
+from spare.harness.lines import ReplyLog
 from spare.images import open_picture, perceptual_hash
 
 JOURNAL = "pictures.jsonl"

@@ -11,7 +11,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from spare.harness import run as runs
+from spare.harness.lines import ReplyLog, digest_json, reply_of
 from spare.harness.models.types import Model, Request
 from spare.tasks.types import Reply
 
@@ -134,7 +134,7 @@ def answered(
     """
     keys = {request.key: _identity(request) for request in requests}
     log.parent.mkdir(parents=True, exist_ok=True)
-    with contextlib.closing(runs.ReplyLog(log)) as kept:
+    with contextlib.closing(ReplyLog(log)) as kept:
         missing = [request for request in requests if keys[request.key] not in kept]
         done = len(requests) - len(missing)
         on_reply(done)
@@ -142,7 +142,7 @@ def answered(
             kept.append(_line(keys[response.key], response.reply))
             done += 1
             on_reply(done)
-        return {key: _texts(runs.reply_of(kept.line(identity))) for key, identity in keys.items()}
+        return {key: _texts(reply_of(kept.line(identity))) for key, identity in keys.items()}
 
 
 def _texts(reply: Reply) -> Reply:
@@ -154,7 +154,7 @@ def _texts(reply: Reply) -> Reply:
 def _identity(request: Request) -> str:
     parts = [request.key, [part for part in request.parts if isinstance(part, str)]]
     asked = [dict(request.options), request.rank, request.max_new_tokens, request.schema]
-    return runs.digest_json([parts, asked])[:32]
+    return digest_json([parts, asked])[:32]
 
 
 def _line(key: str, reply: Reply) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from spare.errors import DataError, PictureError, SpareError
-from spare.harness import run as runs
+from spare.harness.lines import ReplyLog, picture_digests, reply_key, reply_line, reply_of
 from spare.harness.models.types import Model, Request
 from spare.harness.tokens import Tokens
 from spare.images import Picture
@@ -141,15 +141,15 @@ class Evaluation:
         anything."""
         problem = ""
         try:
-            digests = runs.picture_digests(sample)
+            digests = picture_digests(sample)
         except PictureError as error:
             digests, problem = {}, str(error)
-        key = runs.reply_key(
+        key = reply_key(
             self.fingerprint, self.task.name, sample, digests, self.prompt.max_new_tokens
         )
         return key, digests, problem
 
-    def find_replies(self, log: runs.ReplyLog) -> Progress:
+    def find_replies(self, log: ReplyLog) -> Progress:
         """Work out the keys, if there is anything that they might fit, and judge what fits."""
         scored = self.task.submission is None
         progress = Progress(self.task.name, len(self.keys), scored=scored)
@@ -158,7 +158,7 @@ class Evaluation:
                 key, _, _ = self.key(sample)
                 self.keys[number] = key
                 if key in log:
-                    self.judge(sample, runs.reply_of(log.line(key)), progress)
+                    self.judge(sample, reply_of(log.line(key)), progress)
         progress.before = progress.done
         return progress
 
@@ -199,7 +199,7 @@ def _file_digest(path: Path) -> str:
 def ask(
     model: Model,
     evaluation: Evaluation,
-    log: runs.ReplyLog,
+    log: ReplyLog,
     progress: Progress,
     on_event: Callable[[Event], None],
 ) -> None:
@@ -211,7 +211,7 @@ def ask(
 
     def write(key: str, sample: Sample, digests: dict[Picture, str], reply: Reply) -> None:
         with writing:
-            log.append(runs.reply_line(key, evaluation.place, sample, digests, reply))
+            log.append(reply_line(key, evaluation.place, sample, digests, reply))
             progress.tokens.count(reply)
             evaluation.judge(sample, reply, progress)
             on_event(progress)

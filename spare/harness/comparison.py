@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from spare.errors import SpareError, counted, excerpt
+from spare.harness.lines import PLACE, judged_from_line, lost
 from spare.harness.pairing import Difference, adjusted, paired_difference
-from spare.harness.run import PLACE, Run, Score, judged_from_line, load_run, lost
+from spare.harness.run import Run, Score, load_run
 from spare.tasks import load_summary
 from spare.tasks.types import Judged, Metric
 

@@ -19,6 +19,7 @@ from spare.errors import SpareError, counted
 from spare.harness import run as runs
 from spare.harness.asking import Evaluation, Event, Progress, ask
 from spare.harness.environment import environment
+from spare.harness.lines import ReplyLog, digest_json
 from spare.harness.models import Options, load_model
 from spare.harness.models.types import Model, Request
 from spare.harness.scoring import forget_scores, score_evaluation, write_submission
@@ -98,11 +99,11 @@ def evaluate(
             manifest["lineage"] = dict(lineage)
         # Before the first reply: replies without a manifest belong to nobody.
         disk.write_json(out / "manifest.json", manifest)
-        with contextlib.closing(runs.ReplyLog(out / "replies.jsonl")) as log:
+        with contextlib.closing(ReplyLog(out / "replies.jsonl")) as log:
             for evaluation in evaluations:
                 studied = _study(loaded, evaluation)
                 identity = {**loaded.identity, **({"studied": studied} if studied else {})}
-                evaluation.fingerprint = runs.digest_json(identity)
+                evaluation.fingerprint = digest_json(identity)
                 _keep_rules(evaluation, runs.load_run(out).scores)
             before = [evaluation.find_replies(log) for evaluation in evaluations]
             on_event(_first_line(before))
@@ -133,7 +134,7 @@ def submit(
     manifest: dict[str, Any],
     evaluation: Evaluation,
     errors: int,
-    log: runs.ReplyLog,
+    log: ReplyLog,
     on_event: Callable[[Event], None],
 ) -> None:
     """Write the file to hand in of what the manifest names last, and how many questions failed."""

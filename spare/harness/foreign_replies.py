@@ -26,6 +26,7 @@ from spare.errors import DataError, SpareError, counted
 from spare.harness import run as runs
 from spare.harness.asking import Evaluation, Event
 from spare.harness.evaluate import choose, open_manifest, record, submit
+from spare.harness.lines import ReplyLog, digest_json, read_log, reply_line
 from spare.harness.run import Run
 from spare.harness.scoring import score_evaluation
 from spare.tasks import load_task
@@ -105,11 +106,11 @@ def score_replies(
         evaluation.count_samples()
         matched = match(found, evaluation)
         identity = {"engine": "replies", "harness": harness, "replies": _digest(path)}
-        evaluation.fingerprint = runs.digest_json(identity)
+        evaluation.fingerprint = digest_json(identity)
         manifest = open_manifest(Path(out), identity, [evaluation])
         record(manifest, evaluation, lazy_groups=False)
         disk.write_json(Path(out) / "manifest.json", manifest)
-        with contextlib.closing(runs.ReplyLog(Path(out) / "replies.jsonl")) as log:
+        with contextlib.closing(ReplyLog(Path(out) / "replies.jsonl")) as log:
             on_event(f"{chosen.name}: {counted(len(matched), 'reply')} of {harness}")
             if not any(reply.asked or reply.target for reply in found):
                 on_event(
@@ -121,7 +122,7 @@ def score_replies(
                 evaluation.keys[number] = key
                 if key not in log:
                     reply = Reply(matched[sample.id].text or "")
-                    log.append(runs.reply_line(key, evaluation.place, sample, digests, reply))
+                    log.append(reply_line(key, evaluation.place, sample, digests, reply))
             if chosen.submission:  # its answers are not public, so nothing can be scored
                 submit(Path(out), manifest, evaluation, 0, log, on_event)
             else:
@@ -483,7 +484,7 @@ def _own_log(path: Path) -> Path | None:
     path = path / "replies.jsonl" if (path / "manifest.json").exists() else path
     if path.name != "replies.jsonl" or not path.is_file():
         return None
-    return path if next(runs.read_log(path), None) else None
+    return path if next(read_log(path), None) else None
 
 
 def _read_own(
@@ -491,7 +492,7 @@ def _read_own(
 ) -> tuple[str, str, list[ForeignReply]]:
     """Split, prompt and replies of one task in a run of ours: to each question the last one."""
     found: dict[tuple[str, str], dict[str, ForeignReply]] = {}
-    for number, (_, line) in enumerate(runs.read_log(path), 1):
+    for number, (_, line) in enumerate(read_log(path), 1):
         place = line["split"], line["prompt"]
         asked_for = line["task"] == task and split in ("", place[0]) and prompt in ("", place[1])
         if not asked_for or "error" in line:

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from spare.errors import SpareError
-from spare.harness import run as runs
 from spare.harness.asking import Event, Progress
+from spare.harness.lines import ReplyLog, Saved, digest_json, reply_of
 from spare.harness.models.types import Model, Request
-from spare.harness.run import Saved, Score
+from spare.harness.run import Score
 from spare.tasks.types import Reply, Rules
 
 MAX_NEW_TOKENS = 16
@@ -40,8 +40,8 @@ def judgements(
     Raises:
         SpareError: the judge gave no answer to some question.
     """
-    fingerprint = runs.digest_json(dict(judge.identity))
-    with contextlib.closing(runs.ReplyLog(out / "judgements.jsonl")) as log:
+    fingerprint = digest_json(dict(judge.identity))
+    with contextlib.closing(ReplyLog(out / "judgements.jsonl")) as log:
         _ask(log, score, rules, judge, fingerprint, replies(), on_event)
         for saved in replies():
             question = _question(rules, saved)
@@ -49,7 +49,7 @@ def judgements(
                 yield saved
                 continue
             line = log.line(_key(fingerprint, question))
-            answer = runs.reply_of(line)
+            answer = reply_of(line)
             if answer.error:
                 raise SpareError(
                     f"The judge gave no answer about {saved.sample.id} of {score.task}: "
@@ -59,7 +59,7 @@ def judgements(
 
 
 def _ask(
-    log: runs.ReplyLog,
+    log: ReplyLog,
     score: Score,
     rules: Rules,
     judge: Model,
@@ -102,4 +102,4 @@ def _question(rules: Rules, saved: Saved) -> str | None:
 
 
 def _key(fingerprint: str, question: str) -> str:
-    return runs.digest_json([fingerprint, question, MAX_NEW_TOKENS])[:32]
+    return digest_json([fingerprint, question, MAX_NEW_TOKENS])[:32]

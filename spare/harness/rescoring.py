@@ -17,9 +17,10 @@ from spare.errors import SpareError, counted
 from spare.harness import run as runs
 from spare.harness.asking import Event
 from spare.harness.judging import judgements
+from spare.harness.lines import PLACE, ReplyLog, Saved, digest_json, parsed_line, reply_of
 from spare.harness.models import load_model
 from spare.harness.models.types import Model
-from spare.harness.run import Run, Saved, Score
+from spare.harness.run import Run, Score
 from spare.harness.scoring import judge_all, write_scores
 from spare.images import Picture
 from spare.tasks import is_borrowed, load_task
@@ -53,7 +54,7 @@ def rescore(
     with disk.locked(path):
         run = runs.load_run(path)
         scored = _one_per_place(run, tasks)
-        with contextlib.closing(runs.ReplyLog(path / "replies.jsonl")) as log:
+        with contextlib.closing(ReplyLog(path / "replies.jsonl")) as log:
             judge = load_model(judge) if isinstance(judge, str) and judge else judge
             for score in scored:
                 _rescore(run, score, rules, judge or None, log, on_event)
@@ -85,13 +86,13 @@ def _rescore(
     score: Score,
     rules: str,
     judge: Model | None,
-    log: runs.ReplyLog,
+    log: ReplyLog,
     on_event: Callable[[Event], None],
 ) -> None:
     task = load_task(_name_of(run, score))
     check_version(score, task)
     prompt = task.prompt(score.prompt)
-    place = dict(zip(runs.PLACE, score.place, strict=True))
+    place = dict(zip(PLACE, score.place, strict=True))
     if rules == "all":
         chosen = [
             task.rules[name] for name in prompt.rules if judge or not task.rules[name].question
@@ -141,7 +142,7 @@ def _name_of(run: Run, score: Score) -> str:
 def _judge_name(judge: Model) -> str:
     """A judge's name for a person, and of its weights for certain."""
     name = judge.facts.get("model") or judge.identity.get("engine", "model")
-    return f"{name} ({runs.digest_json(dict(judge.identity))[:8]})"
+    return f"{name} ({digest_json(dict(judge.identity))[:8]})"
 
 
 def check_version(score: Score, task: Task) -> None:
@@ -153,11 +154,11 @@ def check_version(score: Score, task: Task) -> None:
         )
 
 
-def _replies(run: Run, score: Score, log: runs.ReplyLog) -> Iterator[Saved]:
+def _replies(run: Run, score: Score, log: ReplyLog) -> Iterator[Saved]:
     """Samples and their replies in the benchmark's order."""
     for line in run.verdict_lines(score):
         asked = log.behind(line)
-        yield Saved(sample_of(line, asked), runs.reply_of(asked) if asked else None, line["key"])
+        yield Saved(sample_of(line, asked), reply_of(asked) if asked else None, line["key"])
 
 
 def sample_of(verdict: Mapping[str, Any], asked: Mapping[str, Any]) -> Sample:
@@ -205,24 +206,24 @@ def differences(run: Run, tasks: Sequence[str] = ()) -> Iterator[Difference]:
         if not tasks or score.task in tasks:
             places.setdefault(score.place, []).append(score)
     with contextlib.ExitStack() as stack:
-        log: runs.ReplyLog | None = None
+        log: ReplyLog | None = None
         for (task, _, prompt), scores in places.items():
             for raw in zip(*(run.raw_verdicts(score) for score in scores), strict=True):
                 # Most lines say the same to the letter.
                 if raw.count(raw[0]) == len(raw):
                     continue
-                lines = [runs.parsed_line(run.path, data) for data in raw]
+                lines = [parsed_line(run.path, data) for data in raw]
                 if len({line["score"] for line in lines}) < 2:
                     continue
                 if log is None:
-                    log = runs.ReplyLog(run.path / "replies.jsonl")
+                    log = ReplyLog(run.path / "replies.jsonl")
                     stack.callback(log.close)
                 readings = {
                     score.rules: (line["parsed"], line["status"], line["score"])
                     for score, line in zip(scores, lines, strict=True)
                 }
                 first = lines[0]
-                reply = runs.reply_of(log.behind(first))
+                reply = reply_of(log.behind(first))
                 yield Difference(task, prompt, first["id"], first["target"], said(reply), readings)
 
 

@@ -14,7 +14,18 @@ from typing import Any
 from spare import disk
 from spare.harness import run as runs
 from spare.harness.asking import Evaluation
-from spare.harness.run import Saved, Score
+from spare.harness.lines import (
+    DamagedError,
+    ReplyLog,
+    Saved,
+    dump,
+    judged_from_line,
+    line_start,
+    read_lines,
+    reply_of,
+    verdict_line,
+)
+from spare.harness.run import Score
 from spare.harness.statistics import estimate
 from spare.tasks.types import Metric, Reply, Rules, Sample, Task, Verdict
 
@@ -33,7 +44,7 @@ def forget_scores(out: Path, place: dict[str, str]) -> None:
         write_scores(out, kept)
 
 
-def score_evaluation(out: Path, evaluation: Evaluation, log: runs.ReplyLog) -> list[Score]:
+def score_evaluation(out: Path, evaluation: Evaluation, log: ReplyLog) -> list[Score]:
     """Judge the replies of one evaluation under its rule sets; write verdicts and scores.
 
     The denominator is the number of samples in the benchmark's files: a sample without a reply is
@@ -66,7 +77,7 @@ def score_evaluation(out: Path, evaluation: Evaluation, log: runs.ReplyLog) -> l
     return scores
 
 
-def write_submission(out: Path, evaluation: Evaluation, log: runs.ReplyLog) -> Path:
+def write_submission(out: Path, evaluation: Evaluation, log: ReplyLog) -> Path:
     """Write down the replies to questions whose answers are not public, as their publisher wants
     them, and return the file."""
     submission = evaluation.task.submission
@@ -125,10 +136,10 @@ def judge_all(
             for one in rules:
                 verdict = verdict_of(task, one, saved, guesses[one.name])
                 statuses[one.name][verdict.status] += 1
-                files[one.name].write(runs.dump(runs.verdict_line(place, saved, verdict)))
+                files[one.name].write(dump(verdict_line(place, saved, verdict)))
     readings = {}
     for name, path in paths.items():
-        judged = map(runs.judged_from_line, runs.read_lines(path, starts[name]))
+        judged = map(judged_from_line, read_lines(path, starts[name]))
         metrics = task.summarise(judged, name)
         figures = {metric.name: _figure(metric) for metric in metrics if metric.strata}
         readings[name] = dict(sorted(statuses[name].items())), figures
@@ -165,15 +176,15 @@ def _others(out: Path, path: Path, place: dict[str, str], rules: str) -> Iterato
         return
     try:
         # A line begins with its place, so most of ours need not be read to be left out.
-        for line in runs.read_lines(path, but=runs.line_start(place)):
+        for line in read_lines(path, but=line_start(place)):
             if not _is_at(line, place):
-                yield runs.dump(line)
-    except (runs.DamagedError, KeyError):
+                yield dump(line)
+    except (DamagedError, KeyError):
         rows = [asdict(score) for score in runs.load_run(out).scores]
         write_scores(out, [row for row in rows if row["rules"] != rules])
 
 
-def _replies(evaluation: Evaluation, log: runs.ReplyLog) -> Iterator[Saved]:
+def _replies(evaluation: Evaluation, log: ReplyLog) -> Iterator[Saved]:
     """Samples and their replies in the benchmark's order."""
     for key, sample in zip(evaluation.keys, evaluation.samples(), strict=True):
         line = log.line(key)
@@ -183,4 +194,4 @@ def _replies(evaluation: Evaluation, log: runs.ReplyLog) -> Iterator[Saved]:
         if line["id"] != sample.id:
             evaluation.check_unchanged()
             raise RuntimeError(f"the reply to {line['id']} was about to be given to {sample.id}")
-        yield Saved(sample, runs.reply_of(line), key)
+        yield Saved(sample, reply_of(line), key)

@@ -13,7 +13,8 @@ from typing import Any
 
 from spare.disk import replaced
 from spare.errors import SpareError
-from spare.harness.run import ReplyLog, Run, Score
+from spare.harness.lines import ReplyLog
+from spare.harness.run import Run, Score
 from spare.leaderboards.breakdown import relation_of
 from spare.leaderboards.collection import model_name
 from spare.leaderboards.grids import Column, Grid

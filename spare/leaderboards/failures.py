@@ -12,8 +12,9 @@ from typing import Any
 
 from spare import images
 from spare.errors import PictureError, SpareError
+from spare.harness.lines import PLACE, ReplyLog, reply_of
 from spare.harness.rescoring import said
-from spare.harness.run import PLACE, ReplyLog, Run, Score, reply_of
+from spare.harness.run import Run, Score
 from spare.images import Picture
 from spare.tasks import load_task
 from spare.tasks.types import Files

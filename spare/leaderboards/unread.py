@@ -7,8 +7,9 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from spare.harness.lines import ReplyLog, reply_of
 from spare.harness.rescoring import said
-from spare.harness.run import ReplyLog, Run, Score, reply_of
+from spare.harness.run import Run, Score
 
 STATUSES = ("error", "empty", "unparsed", "ambiguous")
 """In the order shown; errors are replies that never came."""

@@ -19,12 +19,13 @@ from typing import Any
 from spare.errors import PictureError, SpareError
 from spare.harness.asking import Evaluation, Event
 from spare.harness.evaluate import Choice, check_choices, choose, evaluate
+from spare.harness.lines import reply_of
 from spare.harness.models import load_model
 from spare.harness.models.loading import find_checkpoint
 from spare.harness.models.prompts import REFUSALS
 from spare.harness.models.types import Request
 from spare.harness.neighbours import load_neighbour
-from spare.harness.run import Run, reply_of
+from spare.harness.run import Run
 from spare.images import Picture, open_picture
 from spare.tasks import load_task
 from spare.tasks.types import Verdict

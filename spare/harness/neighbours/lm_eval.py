@@ -29,10 +29,10 @@ from spare import disk, images
 from spare.errors import SpareError
 from spare.guests import require_lm_eval
 from spare.harness.asking import Evaluation
+from spare.harness.lines import Saved
 from spare.harness.models.types import Request
 from spare.harness.neighbours import lm_eval_docs
 from spare.harness.neighbours.differences import Seen
-from spare.harness.run import Saved
 from spare.images import Picture
 from spare.tasks.types import Prompt, Reply, Sample, Task
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from spare import images
 from spare.errors import PictureError
-from spare.harness.run import Saved
+from spare.harness.lines import Saved
 from spare.harness.scoring import verdict_of
 from spare.images import ParquetCell, Picture, TableCell, open_picture
 from spare.tasks import load_task
