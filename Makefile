@@ -11,6 +11,10 @@ VLLM_BIN = $(VLLM_VENV)/bin
 VLMEVALKIT_VENV ?= .venv-vlmevalkit
 VLMEVALKIT_BIN = $(VLMEVALKIT_VENV)/bin
 
+# lmms-eval wants other versions of some packages, and a hundred more.
+LMMS_EVAL_VENV ?= .venv-lmms-eval
+LMMS_EVAL_BIN = $(LMMS_EVAL_VENV)/bin
+
 # torchvision from PyPI is compiled against CUDA, and beside a torch for processors no program can import it. Our engines mend it
 # for themselves; this line in an environment mends it for every program (lm_eval, vlmeval, vLLM's processes). Where torchvision
 # works it does nothing. $(1): the environment's bin folder.
@@ -19,7 +23,7 @@ echo 'import spare.torchvision_repair as repair; repair.repair_torchvision()' \
   > $$($(1)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/spare_torchvision.pth
 endef
 
-.PHONY: venv demo test test-ray test-vllm test-vlmevalkit check format bench bench-vllm clean
+.PHONY: venv demo test test-ray test-vllm test-vlmevalkit test-lmms-eval check format bench bench-vllm clean
 
 venv: $(VENV)/complete
 
@@ -71,6 +75,18 @@ $(VLMEVALKIT_VENV)/complete: pyproject.toml constraints-vlmevalkit.txt
 	$(call repair_torchvision,$(VLMEVALKIT_BIN))
 	touch $@
 
+test-lmms-eval: $(LMMS_EVAL_VENV)/complete
+	$(LMMS_EVAL_BIN)/python -m pytest tests/test_lmms_eval_export.py tests/test_diff_harness.py
+
+# decord is imported by most of its models for pictures, and not asked for.
+$(LMMS_EVAL_VENV)/complete: pyproject.toml constraints-lmms-eval.txt
+	$(PYTHON) -m venv $(LMMS_EVAL_VENV)
+	$(LMMS_EVAL_BIN)/pip install --quiet --upgrade pip
+	$(LMMS_EVAL_BIN)/pip install --quiet --constraint constraints-lmms-eval.txt --editable '.[transformers]' lmms-eval decord \
+	  pytest hypothesis
+	$(call repair_torchvision,$(LMMS_EVAL_BIN))
+	touch $@
+
 check: venv
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -87,4 +103,4 @@ bench-vllm: $(VLLM_VENV)/complete
 	$(VLLM_BIN)/python benchmarks/bench_vllm.py
 
 clean:
-	rm -rf $(VENV) $(VLLM_VENV) $(VLMEVALKIT_VENV) build *.egg-info
+	rm -rf $(VENV) $(VLLM_VENV) $(VLMEVALKIT_VENV) $(LMMS_EVAL_VENV) build *.egg-info

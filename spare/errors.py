@@ -6,6 +6,8 @@ in this project and keeps its stack trace.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 
 class SpareError(Exception):
     """Something the user can mend. The message is a whole sentence."""
@@ -47,6 +49,14 @@ def counted(number: int, noun: str) -> str:
     if number == 1:
         return f"1 {noun}"
     return f"{number:,} {noun[:-1]}ies" if noun.endswith("ply") else f"{number:,} {noun}s"
+
+
+def near(name: str, known: Iterable[str]) -> str:
+    """Names that a mistyped one may have meant, for the end of a sentence; "" if there are none."""
+    import difflib
+
+    found = difflib.get_close_matches(name, [*known], cutoff=0.5)
+    return f"; near it are {', '.join(found)}" if found else ""
 
 
 def excerpt(text: str, longest: int) -> str:

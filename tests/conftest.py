@@ -1,7 +1,10 @@
-"""One torch thread, no network, no deadlines: before anything imports torch or the hub client."""
+"""One torch thread, no network, no deadlines: before anything imports torch or the hub client. And
+a data folder that tests of several files share."""
 
 import os
+from pathlib import Path
 
+import pytest
 from hypothesis import settings
 
 for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
@@ -12,3 +15,15 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 # A slow machine is no fault of the code.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder with a small world in it: `whatsup_a`, `vsr_zeroshot` and
+    `custom:objects.jsonl`. Nothing is written into it."""
+    from spare.demo.world import write_objects, write_world
+
+    folder = tmp_path_factory.mktemp("data")
+    write_world(folder, sets=2)
+    write_objects(folder, sets=2)
+    return folder

@@ -16,21 +16,12 @@ from lm_eval_tasks import NEEDS_LM_EVAL
 from spare.cli import main
 from spare.demo.base import BASE
 from spare.demo.checkpoint import build_checkpoint
-from spare.demo.world import write_objects, write_world
 from spare.errors import SpareError
 from spare.harness.neighbours.differences import STAGES, Differences, Pair, Seen, diff_harness
 from spare.leaderboards.grids import written
 from spare.leaderboards.harnesses import questions, stages
 
 SAME = Seen("1", "<image>Where is the mug?", ["abc"], "On the table.", "on", 1.0)
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("data")
-    write_world(folder, sets=2)
-    write_objects(folder, sets=2)
-    return folder
 
 
 def command(data: Path, model: Path, *more: str) -> list[str]:
@@ -120,6 +111,94 @@ def test_vlmevalkit_wants_a_wrapper(data: Path, monkeypatch: pytest.MonkeyPatch)
         diff_harness("whatsup_a", BASE, against="vlmevalkit:json:loads", data=data, limit=1)
 
 
+NEEDS_LMMS_EVAL = pytest.mark.skipif(
+    importlib.util.find_spec("lmms_eval") is None,
+    reason="lmms-eval is not installed; `make test-lmms-eval` installs it",
+)
+
+
+@NEEDS_LMMS_EVAL
+def test_one_checkpoint_gives_the_same_in_lmms_eval(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its own model of the family, by the checkpoint's."""
+    wanted = ["--task", f"custom:{data / 'objects.jsonl'}", "--model", str(BASE)]
+    wanted += ["--against", "lmms-eval", "--data", str(data), "--limit", "4"]
+    assert main(["diff-harness", *wanted]) == 0
+    printed = capsys.readouterr().out
+    assert "custom:objects, 4 questions" in printed
+    assert "here and in lmms-eval 0" in printed
+    assert "Questions that differ" not in printed
+
+
+@NEEDS_LMMS_EVAL
+def test_what_lmms_eval_does_to_prompt_and_pictures_is_found(data: Path, tmp_path: Path) -> None:
+    """Its Qwen2-VL adds a system prompt, and sends pictures as JPEG."""
+    build_checkpoint(tmp_path, "qwen2_vl")
+    against = "lmms-eval:qwen2_vl,max_pixels=50176"
+    differences = diff_harness("vsr_zeroshot", tmp_path, against=against, data=data, limit=4)
+    assert differences.begun("prompt") == differences.count("pictures") == 4
+    for pair in differences.pairs:
+        assert pair.theirs is not None
+        system = "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n"
+        assert pair.theirs.prompt == system + pair.ours.prompt
+        assert [len(digest) for digest in pair.theirs.pictures] == [64]
+    assert differences.notes == [
+        "lmms-eval scales pictures by longest_edge 50,176, shortest_edge 3,136, and the checkpoint "
+        "by longest_edge 1,003,520, shortest_edge 3,136."
+    ]
+
+
+@NEEDS_LMMS_EVAL
+def test_what_no_stage_shows_of_lmms_eval_is_noted(data: Path, tmp_path: Path) -> None:
+    """Its Qwen2.5-VL scales small pictures up, and computes in 16 bits."""
+    build_checkpoint(tmp_path, "qwen2_5_vl")
+    differences = diff_harness("vsr_zeroshot", tmp_path, against="lmms-eval", data=data, limit=4)
+    assert differences.count("prompt") == differences.count("pictures") == 0
+    assert differences.begun("reply")
+    notes = " ".join(stages(differences).notes)
+    assert "lmms-eval computes in bfloat16, and the checkpoint is in float32." in notes
+    assert "lmms-eval scales pictures by longest_edge 1,605,632, shortest_edge 200,704" in notes
+
+
+@NEEDS_LMMS_EVAL
+def test_an_error_that_lmms_eval_swallows_is_seen(data: Path, tmp_path: Path) -> None:
+    """Its LLaVA replies nothing then, and goes on."""
+    shutil.copytree(BASE, tmp_path / "model")
+    path = tmp_path / "model" / "generation_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "repetition_penalty": -1.0}))
+    found = diff_harness(
+        "vsr_zeroshot", tmp_path / "model", against="lmms-eval", data=data, limit=2
+    )
+    for pair in found.pairs:
+        assert pair.theirs is not None
+        assert pair.differs[0] == "reply"
+        assert "strictly positive float" in pair.theirs.reply
+        assert pair.theirs.reading == "(empty)"
+
+
+def test_lmms_eval_has_a_model_for_each_family(data: Path, tmp_path: Path) -> None:
+    build_checkpoint(tmp_path, "qwen2")
+    with pytest.raises(SpareError, match=r"name the one for this checkpoint \(model_type qwen2\)"):
+        diff_harness("whatsup_a", tmp_path, against="lmms-eval", data=data, limit=1)
+    if importlib.util.find_spec("lmms_eval") is None:
+        with pytest.raises(SpareError, match=r"^lmms-eval is not installed; docs/neighbours\.md"):
+            diff_harness("whatsup_a", BASE, against="lmms-eval", data=data, limit=1)
+
+
+@NEEDS_LMMS_EVAL
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        ("qwen2_v", r"^lmms-eval failed at whatsup_a: it has no model qwen2_v; near it are qwen2_"),
+        ("dummy", "its model dummy hands no prompt to a processor of transformers"),
+    ],
+)
+def test_what_lmms_eval_fails_at_is_a_sentence(data: Path, model: str, said: str) -> None:
+    with pytest.raises(SpareError, match=said):
+        diff_harness("whatsup_a", BASE, against=f"lmms-eval:{model}", data=data, limit=1)
+
+
 def found(*theirs: Seen | None) -> Differences:
     pairs = [Pair(replace(SAME, id=str(number)), other) for number, other in enumerate(theirs)]
     return Differences("task", "spare", "official", "other 1.0", pairs)
@@ -154,11 +233,12 @@ def test_the_tables_say_how_many_and_where() -> None:
     ours = replace(SAME, prompt=f"{long}A or B?")
     theirs = replace(SAME, prompt=f"{long}B or A?", score=0.0)
     pairs = [Pair(ours, theirs), Pair(SAME, None), Pair(SAME, SAME)]
-    differences = Differences("task", "spare", "official", "other 1.0", pairs)
+    differences = Differences("task", "spare", "official", "other 1.0", pairs, ["It squints."])
     first = written([stages(differences)], "markdown")
     assert "task, 3 questions, prompt spare, rules official: here and in other 1.0" in first
     assert "Mean score of a question: 100.00 % here, 33.33 % there." in first
     assert "1 question was never asked by other 1.0." in first
+    assert "It squints." in first
     rows = questions(differences).rows
     assert [row[1] for row in rows] == ["prompt", "reading", "all"]
     assert rows[0][2].endswith("A or B?")

@@ -19,26 +19,18 @@ from lm_eval_tasks import NEEDS_LM_EVAL, ask_lm_eval
 
 from spare.cli import main
 from spare.demo.base import BASE
-from spare.demo.world import write_objects, write_world
+from spare.demo.world import write_world
 from spare.errors import SpareError
 from spare.harness.evaluate import evaluate
 from spare.harness.models import load_model
 from spare.harness.models.types import Request
-from spare.harness.neighbours import export_tasks
+from spare.harness.neighbours import NEIGHBOURS, export_tasks
 from spare.harness.neighbours.lm_eval_docs import aggregation, pictures, results
 from spare.harness.run import Run
 from spare.images import Picture, open_picture
 from spare.tasks import load_task
 
 PROMPTS = {"whatsup_a": "words"}
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("data")
-    write_world(folder, sets=2)
-    write_objects(folder, sets=2)
-    return folder
 
 
 @dataclass(frozen=True)
@@ -218,12 +210,25 @@ def test_what_cannot_be_written_is_said(
     assert not list(tmp_path.glob("tasks/*.yaml"))
 
 
-@pytest.mark.parametrize("to", ["lm-eval", "vlmevalkit"])
-def test_nothing_is_written_among_the_benchmarks_files(to: str, data: Path) -> None:
+@pytest.mark.parametrize("to", NEIGHBOURS)
+@pytest.mark.parametrize("place", [".", "whatsup", "vsr/images"])
+def test_nothing_is_written_among_the_benchmarks_files(to: str, place: str, data: Path) -> None:
+    """Readers would take an export's `images/` for their own, and pictures for missing."""
     before = sorted(data.rglob("*"))
     with pytest.raises(SpareError, match=r"holds the benchmarks' files .* name another folder"):
-        export_tasks(to, data / ".", "whatsup_a", data=data)
+        export_tasks(to, data / place, "whatsup_a", data=data)
     assert sorted(data.rglob("*")) == before
+
+
+def test_a_folder_of_its_own_beside_the_benchmarks_is_nobodys(tmp_path: Path) -> None:
+    world = tmp_path / "data"
+    write_world(world, sets=1)
+    for to in NEIGHBOURS:
+        for _ in range(2):  # it may be written anew
+            export_tasks(to, world / "exported" / to, "vsr_zeroshot", data=world)
+    files = load_task("vsr_zeroshot").locate(world, "test")
+    assert not any("exported" in str(path) for path in (*files.annotations, *files.pictures))
+    export_tasks("lm-eval", tmp_path, "vsr_zeroshot", data=world)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--against",
         required=True,
         metavar="HARNESS",
-        help="lm-eval, or vlmevalkit:NAME,SETTING=VALUE,... with its wrapper",
+        help="lm-eval; lmms-eval, or lmms-eval:NAME,SETTING=VALUE,... with one of its models; "
+        "vlmevalkit:NAME,SETTING=VALUE,... with its wrapper",
     )
     add("--data", required=True, metavar="DIR", help="folder with the published files")
     add_choices(parser)

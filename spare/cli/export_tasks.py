@@ -10,15 +10,15 @@ from spare.cli.eval import add_choices, choice
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("folder", metavar="DIR", help="folder to write them into")
-    add("--to", required=True, metavar="HARNESS", help="lm-eval or vlmevalkit")
+    add("--to", required=True, metavar="HARNESS", help="lm-eval, lmms-eval or vlmevalkit")
     add("--data", required=True, metavar="DATA", help="folder with the published files")
     add("--tasks", default="", help="tasks and suites; by default all whose files are there")
     add_choices(parser)
     add("--limit", type=int, metavar="N", help="only the first N questions per task, for a try")
     parser.epilog = (
-        "lm-eval opens the pictures in DATA and judges replies by this package, which it needs "
-        "beside it. For VLMEvalKit pictures are written into DIR; `spare score --replies` judges "
-        "its result files."
+        "lm-eval and lmms-eval open the pictures in DATA and judge replies by this package, which "
+        "they need beside them. For VLMEvalKit pictures are written into DIR; `spare score "
+        "--replies` judges its result files."
     )
 
 

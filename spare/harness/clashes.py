@@ -105,6 +105,14 @@ KNOWN: Sequence[Known] = (
         "Use its model of the family, such as qwen2_vl.",
         TRIED + "lmms-eval 0.7.3, transformers 5.23.0",
     ),
+    Known(
+        {"lmms-eval": "", "pillow": ""},
+        "Importing lmms-eval has Pillow fill up torn pictures, for the whole process, so that half "
+        "a picture passes for a whole one.",
+        "Keep it in a process of its own, as `spare diff-harness` does; tasks that `spare "
+        "export-tasks` writes refuse torn pictures all the same.",
+        TRIED + "lmms-eval 0.7.3",
+    ),
     *(
         Known(
             {name: "", "torch": ""},

@@ -93,6 +93,18 @@ def _lm_eval() -> str:
     return f"imports (lm-eval {importlib.metadata.version('lm_eval')})"
 
 
+def _lmms_eval() -> str:
+    from spare.torchvision_repair import repair_torchvision
+
+    repair_torchvision()
+    importlib.import_module("lmms_eval.evaluator")
+    known = importlib.import_module("lmms_eval.models").list_available_models()
+    return (
+        f"imports, and knows {len(known):,} models (none was loaded; lmms-eval "
+        f"{importlib.metadata.version('lmms_eval')})"
+    )
+
+
 def _vlmevalkit() -> str:
     from spare.torchvision_repair import repair_torchvision
 
@@ -131,6 +143,8 @@ def _charts() -> str:
     return f"imports (matplotlib {matplotlib.__version__})"
 
 
+ALONE = "; docs/neighbours.md says how to, in an environment of its own"
+
 TRIALS: Mapping[str, Trial] = {
     "random": Trial((), "", lambda: _answer("random")),
     "transformers": Trial(
@@ -146,18 +160,14 @@ TRIALS: Mapping[str, Trial] = {
     ),
     "openai": Trial(("openai",), "openai", _openai),
     "lm-eval": Trial(("lm_eval",), "lm-eval", _lm_eval),
-    "vlmevalkit": Trial(
-        ("vlmeval",),
-        "",
-        _vlmevalkit,
-        "; docs/neighbours.md says how to, in an environment of its own",
-    ),
+    "lmms-eval": Trial(("lmms_eval",), "", _lmms_eval, ALONE),  # no engine, but `diff-harness`
+    "vlmevalkit": Trial(("vlmeval",), "", _vlmevalkit, ALONE),
     "ray": Trial(("ray",), "ray", _ray),
     "spare finetune": Trial(("trl", "peft"), "finetune", _finetune),
     "spare generate": Trial(("llguidance",), "generation", _schemas),
     "spare report": Trial(("matplotlib",), "site", _charts),
 }
-"""Engines, and verbs that need an extra."""
+"""Engines, and what verbs need beyond them."""
 
 
 def trial_of(name: str) -> Trial:

@@ -34,6 +34,7 @@ def stages(found: Differences) -> Grid:
         f"Mean score of a question: {_mean(found, ours=True):.2f} % here, "
         f"{_mean(found, ours=False):.2f} % there.",
         "What differs at a stage is a consequence of an earlier one, if that differs, too.",
+        *found.notes,
     ]
     if missing:
         notes.append(f"{counted(missing, 'question')} was never asked by {found.neighbour}.")

@@ -25,6 +25,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
+from spare.errors import near
 from spare.torchvision_repair import repair_torchvision
 
 DATA_SET = "spare_openended"
@@ -103,7 +104,7 @@ def load_wrapper(name: str, settings: Mapping[str, Any]) -> tuple[Any, dict[str,
         from vlmeval.config import supported_VLM
 
         if name not in supported_VLM:
-            raise ValueError(f"there is no model {name} in its list{_like(name, supported_VLM)}")
+            raise ValueError(f"there is no model {name} in its list{near(name, supported_VLM)}")
         made = supported_VLM[name]
         wrapper, known = getattr(made, "func", made), dict(getattr(made, "keywords", {}))
     if not callable(getattr(wrapper, "generate", None)):
@@ -118,13 +119,6 @@ def load_wrapper(name: str, settings: Mapping[str, Any]) -> tuple[Any, dict[str,
         "interleaves": bool(getattr(model, "INTERLEAVE", False)),
         "versions": _versions(),
     }
-
-
-def _like(name: str, known: Mapping[str, Any]) -> str:
-    import difflib
-
-    near = difflib.get_close_matches(name, known, cutoff=0.5)
-    return f"; near it are {', '.join(near)}" if near else ""
 
 
 def _seed(seed: int) -> None:

@@ -6,8 +6,9 @@ its line to `NEIGHBOURS`.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
@@ -17,12 +18,14 @@ from spare.harness.asking import Evaluation
 from spare.harness.evaluate import Choice, check_choices, choose
 from spare.harness.models.types import Request
 from spare.tasks import LISTED, expand, load_task
+from spare.tasks.types import Task
 
 if TYPE_CHECKING:
-    from spare.harness.neighbours.differences import Seen
+    from spare.harness.neighbours.differences import Observed
 
 NEIGHBOURS: Mapping[str, str] = {
     "lm-eval": "spare.harness.neighbours.lm_eval",
+    "lmms-eval": "spare.harness.neighbours.lmms_eval",
     "vlmevalkit": "spare.harness.neighbours.vlmevalkit",
 }
 """Harness -> the module that knows it. Importing the module does not import the harness."""
@@ -38,7 +41,7 @@ class Neighbour(Protocol):
 
     def observe(
         self, evaluation: Evaluation, checkpoint: str, folder: Path, settings: str
-    ) -> Sequence[Seen]:
+    ) -> Observed:
         """What the harness makes of the questions and of a checkpoint's replies; `folder` is for
         its files, `settings` is what the user wrote behind the harness's name. Raises SpareError if
         it fails."""
@@ -94,15 +97,16 @@ def export_tasks(
     same pictures.
 
     Args:
-        to: the harness ("lm-eval", "vlmevalkit").
+        to: the harness ("lm-eval", "lmms-eval", "vlmevalkit").
         folder: where they are written; what is there of the same name is replaced.
         tasks: names of tasks and suites; all whose files are in `data` if empty.
-        data: folder with the published files. For lm-eval pictures stay there.
+        data: folder with the published files. For lm-eval and lmms-eval pictures stay there.
         split, prompt, rules: a name for all tasks, or task -> name.
         limit: only the first so many questions of each task.
 
     Raises:
-        SpareError: a task that was named cannot be written, or none can, or `folder` is `data`.
+        SpareError: a task that was named cannot be written, or none can, or `folder` holds the
+            files of a benchmark. (A folder of its own inside `data` is nobody's.)
     """
     neighbour = load_neighbour(to)
     folder, data = Path(folder), Path(data)
@@ -110,14 +114,13 @@ def export_tasks(
         raise SpareError("--limit must be at least 1.")
     if not data.is_dir():
         raise SpareError(f"The data folder {data} does not exist; --data names it.")
-    if folder.resolve() == data.resolve():
-        raise SpareError(f"{folder} holds the benchmarks' files (--data); name another folder.")
     named = [tasks] if isinstance(tasks, str) and tasks else tasks
     chosen = [name for one in named for name in expand(one)]
-    names: dict[str, str] = {}
-    left_out: dict[str, str] = {}
     known = [load_task(name) for name in chosen or LISTED]
     check_choices(known, split=split, prompt=prompt, rules=rules)
+    _check_apart(folder, data, known)
+    names: dict[str, str] = {}
+    left_out: dict[str, str] = {}
     for task in known:
         try:
             evaluation = choose(task, data, split, prompt, rules, limit)
@@ -139,3 +142,18 @@ def export_tasks(
             "what is missing."
         )
     return Export(names, left_out, neighbour.command(folder, list(names.values())))
+
+
+def _check_apart(folder: Path, data: Path, tasks: Iterable[Task]) -> None:
+    """Raises SpareError if `folder` is the data folder, or one in it that holds a benchmark's
+    files: an export's tables and `images/` would lie where readers look for theirs."""
+    place, root = folder.resolve(), data.resolve()
+    if not place.is_relative_to(root):
+        return
+    held = [root]
+    for task in (*tasks, *map(load_task, LISTED)):
+        with contextlib.suppress(DataError):  # its files are not there
+            files = task.locate(data, task.split)
+            held += [path.resolve() for path in (*files.annotations, *files.pictures)]
+    if any(path.is_relative_to(place) for path in held):
+        raise SpareError(f"{folder} holds the benchmarks' files (--data); name another folder.")

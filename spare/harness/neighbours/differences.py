@@ -62,6 +62,19 @@ class Seen:
 
 
 @dataclass(frozen=True, slots=True)
+class Observed:
+    """What a harness made of a task.
+
+    Attributes:
+        seen: the questions that it asked.
+        notes: sentences about what it does in its own way that no stage shows.
+    """
+
+    seen: Sequence[Seen]
+    notes: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Pair:
     """A question in both harnesses; `theirs` is None if the other one did not ask it."""
 
@@ -83,6 +96,7 @@ class Differences:
     Attributes:
         task, prompt, rules: what was asked; neighbour: the other harness, with its version.
         pairs: every question, in the benchmark's order.
+        notes: see `Observed`.
     """
 
     task: str
@@ -90,6 +104,7 @@ class Differences:
     rules: str
     neighbour: str
     pairs: Sequence[Pair]
+    notes: Sequence[str] = ()
 
     @property
     def differing(self) -> list[Pair]:
@@ -121,7 +136,8 @@ def diff_harness(
 
     Args:
         model: path or hub id of a checkpoint of transformers.
-        against: the other harness ("lm-eval", or "vlmevalkit:WRAPPER").
+        against: the other harness ("lm-eval", "lmms-eval" or "lmms-eval:MODEL", or
+            "vlmevalkit:WRAPPER").
         limit: only the first so many questions.
 
     Raises:
@@ -152,7 +168,7 @@ def diff_harness(
             limit=limit,
             on_event=on_event,
         )
-        found = {one.id: one for one in theirs}
+        found = {one.id: one for one in theirs.seen}
         pairs = [
             Pair(one, found.get(one.id))
             for one in _ours(evaluation, run, partial(neighbour.spell, loaded))
@@ -163,6 +179,7 @@ def diff_harness(
         evaluation.rules[0].name,
         neighbour.name_and_version(),
         pairs,
+        theirs.notes,
     )
 
 

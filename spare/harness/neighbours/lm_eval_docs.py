@@ -1,5 +1,5 @@
-"""What lm-eval calls while it asks our tasks: questions, pictures, verdicts, figures. It runs in
-lm-eval's process and imports neither lm-eval nor torch."""
+"""What lm-eval and lmms-eval call while they ask our tasks: questions, pictures, verdicts, figures.
+It runs in their process and imports neither of them, nor torch."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Doc = Mapping[str, Any]
 
 
 class Scored(float):
-    """A sample's score, as lm-eval logs it, and what our metrics need to know of it."""
+    """A sample's score, as a harness logs it, and what our metrics need to know of it."""
 
     task: str
     rules: str
@@ -37,7 +37,8 @@ class Scored(float):
 
 
 def load(helper: str, file: str) -> dict[str, Any]:
-    """The questions in `file`, beside the helper module, as lm-eval wants a data set."""
+    """The questions in `file`, beside the helper module, as lm-eval wants a data set. (lmms-eval
+    loads its own.)"""
     import datasets
 
     with (Path(helper).parent / file).open(encoding="utf-8", errors="surrogatepass") as lines:
@@ -48,7 +49,11 @@ def load(helper: str, file: str) -> dict[str, Any]:
 
 def pictures(doc: Doc) -> list[PIL.Image.Image]:
     """A question's pictures as every engine of ours sees them. Raises PictureError for one that is
-    not there, or is not the one that was written down."""
+    not there or torn, or is not the one that was written down."""
+    import PIL.ImageFile
+
+    # lmms-eval switches it on, and half a picture would pass for a whole one.
+    PIL.ImageFile.LOAD_TRUNCATED_IMAGES = False
     opened = []
     for one in json.loads(doc["sample"])["parts"]:
         if isinstance(one, str):
@@ -61,6 +66,18 @@ def pictures(doc: Doc) -> list[PIL.Image.Image]:
             )
         opened.append(open_picture(picture))
     return opened
+
+
+def messages(doc: Doc) -> list[dict[str, Any]]:
+    """A question as one turn, with its parts in our order: as lmms-eval's chat models take it."""
+    shown = iter(pictures(doc))
+    content = [
+        {"type": "text", "text": part}
+        if isinstance(part, str)
+        else {"type": "image", "url": next(shown)}
+        for part in json.loads(doc["sample"])["parts"]
+    ]
+    return [{"role": "user", "content": content}]
 
 
 def _picture(line: Mapping[str, Any]) -> Picture:

@@ -25,10 +25,7 @@ import importlib.metadata
 import importlib.util
 import io
 import json
-import os
 import shlex
-import subprocess
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,9 +35,10 @@ from spare import disk, images
 from spare.errors import SpareError
 from spare.harness.asking import Evaluation
 from spare.harness.models.types import Request
-from spare.harness.models.vlmevalkit import search_path, settings_of
+from spare.harness.models.vlmevalkit import settings_of
 from spare.harness.models.vlmevalkit_child import MISSING
-from spare.harness.neighbours.differences import Seen, reading_of
+from spare.harness.neighbours.differences import Observed, Seen, reading_of
+from spare.harness.neighbours.processes import run_harness
 from spare.images import Picture
 from spare.tasks import multiple_choice
 from spare.tasks.files import PANDAS_NA
@@ -127,9 +125,7 @@ def command(folder: Path, names: Sequence[str]) -> str:
     )
 
 
-def observe(
-    evaluation: Evaluation, checkpoint: str, folder: Path, settings: str = ""
-) -> list[Seen]:
+def observe(evaluation: Evaluation, checkpoint: str, folder: Path, settings: str = "") -> Observed:
     """See `Neighbour`. `settings` is a wrapper as the engine vlmevalkit has it; the checkpoint is
     given to it as `model_path`."""
     wrapper, _, rest = settings.partition(",")
@@ -141,26 +137,20 @@ def observe(
     if importlib.util.find_spec("vlmeval") is None:
         raise SpareError(f"{MISSING}.")
     name = write_task(evaluation, folder)
-    out = folder / "seen.jsonl"
     made = json.dumps([wrapper, {"model_path": checkpoint, **settings_of(rest)}])
-    module = "spare.harness.neighbours.vlmevalkit_run"
-    done = subprocess.run(  # noqa: S603 - our own module
-        [sys.executable, "-P", "-m", module, str(folder.resolve()), name, made, str(out.resolve())],
-        capture_output=True,
-        text=True,
-        errors="replace",
-        env={**os.environ, "PYTHONPATH": search_path()},
+    lines_of = run_harness(
+        "VLMEvalKit",
+        evaluation.task.name,
+        "vlmevalkit_run",
+        [str(folder.resolve()), name, made],
+        folder / "seen.jsonl",
     )
-    if done.returncode:
-        lines = [line for line in done.stderr.splitlines() if line.strip()]
-        why = lines[-1].strip() if lines else f"exit code {done.returncode}"
-        raise SpareError(f"VLMEvalKit failed at {evaluation.task.name}: {why.rstrip('.')}.")
-    with out.open(encoding="utf-8", errors="surrogatepass") as file:
-        lines_of = [json.loads(line) for line in file]
-    return [
-        _seen(evaluation, sample, line)
-        for sample, line in zip(evaluation.samples(), lines_of, strict=True)
-    ]
+    return Observed(
+        [
+            _seen(evaluation, sample, line)
+            for sample, line in zip(evaluation.samples(), lines_of, strict=True)
+        ]
+    )
 
 
 def _seen(evaluation: Evaluation, sample: Sample, line: dict[str, Any]) -> Seen:
