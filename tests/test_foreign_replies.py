@@ -15,7 +15,8 @@ from test_threedsrbench import COLUMNS, published_rows, write_circular_tsv
 
 from spare.errors import SpareError
 from spare.harness.evaluate import evaluate
-from spare.harness.foreign_replies import read_replies, score_replies
+from spare.harness.foreign_files import read_replies
+from spare.harness.foreign_replies import score_replies
 from spare.harness.rescoring import rescore
 from spare.harness.run import Run, load_run
 from spare.tasks import load_task
