@@ -40,13 +40,10 @@ def tell(story: Story) -> int:
     from spare.demo.outcome import tables
     from spare.leaderboards.grids import show
     from spare.leaderboards.leaderboard import grids, leaderboard
-    from spare.leaderboards.screen import wrap
 
-    runs = [story.base.path, *(run.path for run in story.seeds), story.control.path]
-    show([*grids(leaderboard(runs, base=story.base.path)), *tables(story)])
-    for sentence in story.outcome():
-        for line in wrap(sentence):
-            print(line)
+    runs = [run.path for run in story.runs]
+    # What matters most comes last: there the eye is.
+    show([*grids(leaderboard(runs, base=story.base.path)), *reversed(tables(story))])
     print("\nNext:")
     print(f"  {story.site} in a browser")
     print(f"  spare compare {story.base.path} {story.seeds[0].path} --by relation")

@@ -3,7 +3,7 @@ screen and for the first page of its site."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,6 +41,11 @@ class Story:
     site: Path
 
     @property
+    def runs(self) -> list[Run]:
+        """The base's, each seed's, and the control's."""
+        return [self.base, *self.seeds, self.control]
+
+    @property
     def spatial(self) -> list[float]:
         """Four-way accuracy in per cent of the base, of each seed, and of the control."""
         return self._accuracies(SPATIAL)
@@ -62,7 +67,7 @@ class Story:
         return [score.chance[score.headline] for score in scores]
 
     def _accuracies(self, task: str) -> list[float]:
-        scores = [_score(run, task) for run in (self.base, *self.seeds, self.control)]
+        scores = [_score(run, task) for run in self.runs]
         return [float(score.metrics[score.headline]["value"]) for score in scores]
 
     def missed(self) -> list[str]:
@@ -125,14 +130,26 @@ def _models(story: Story) -> Grid:
         rows,
         [
             "where: What's Up's layout, four answers ranked. what: names of what is in the same "
-            "pictures. is it so: VSR's layout, yes or no to a statement.",
+            "pictures. is it so: VSR's layout, yes or no to a statement. Of the last nothing is "
+            "promised: from being told where, so small a model does not learn to say whether.",
             f"The seeds were trained on {story.pairs:,} pairs made of captions, the control on as "
             "many about names. No thing stands with a furniture in a test that it was trained "
             "with. The places alone are no models: the best guess from where one of the two is.",
+            *_unread(story, names),
             *story.outcome(),
         ],
         strong=frozenset(range(1, 1 + len(seeds))),
     )
+
+
+def _unread(story: Story, names: Sequence[str]) -> Iterator[str]:
+    for name, run in zip(names, story.runs, strict=True):
+        for score in run.scores:
+            if score.unread:
+                yield (
+                    f"{name}, {score.task}: {score.unread:,} of {score.asked:,} replies are no "
+                    "answer to what was asked, and count as wrong."
+                )
 
 
 def _shortcuts(story: Story) -> Grid:

@@ -118,12 +118,8 @@ def story(
         _shortcuts(count, sets),
         out / "site" / "index.html",
     )
-    report(
-        [base.path, *(run.path for run in runs)],
-        out=found.site.parent,
-        base=base.path,
-        above=tables(found),
-    )
+    paths = [run.path for run in found.runs]
+    report(paths, out=found.site.parent, base=base.path, above=tables(found))
     return found
 
 
