@@ -116,7 +116,7 @@ def test_seeds_that_share_a_row_are_called_by_their_folders(data: Path, tmp_path
     page = check_safe((tmp_path / "site" / "index.html").read_text())
     assert "one → scenes (3 seeds)" in page.text
     links = [one["href"] or "" for tag, one in page.tags if tag == "a"]
-    assert {"comparisons/seed-1.html", "comparisons/seed-2.html"} <= set(links)
+    assert {"comparisons/seed-1.html", "runs/seed-1.html", "runs/seed-2.html"} <= set(links)
     assert all((tmp_path / "site" / link).is_file() for link in links if link.endswith(".html"))
     assert str(tmp_path) not in page.text
     places = [page.text.index(said) for said in ("best < worst", "A note.", "3 seeds")]

@@ -126,6 +126,12 @@ def _write(
             grid=table,
             values=[_values(row) for row in board.rows],
             links=[pages.get(row.runs[0], "") if row.runs else "" for row in board.rows],
+            seeds=[
+                (names[path], pages[path])
+                for row in board.rows
+                for path in row.runs
+                if len(row.runs) > 1 and path in pages
+            ],
             compared=[(names[path], page) for path, page in compared.items()],
             base=names[str(first.path)],
             heat=_heat_maps(site),
