@@ -24,7 +24,9 @@ def main() -> None:
         write_world(folder / "data", sets=SETS)
         runs = [folder / f"seed-{seed}" for seed in range(RUNS)]
         for seed, run in enumerate(runs):
-            spare.evaluate("random", "demo", data=folder / "data", out=run, seed=seed)
+            spare.evaluate(
+                "random", "whatsup_a,vsr_zeroshot", data=folder / "data", out=run, seed=seed
+            )
         samples = sum(score.samples for score in spare.load_run(runs[0]).scores)
         start = time.monotonic()
         memory, seconds = peak(["report", *map(str, runs), "--out", str(folder / "site")])

@@ -86,7 +86,7 @@ def page() -> str:
         "accident, tolerant where it rejects a plain answer, never a guess. The others copy their",
         "references, accidents included.",
         "",
-        *_table(("benchmark", "rules", "what counts", "copies"), _rules(modules)),
+        *_table(("benchmark", "rules", "what counts", "copies"), _rules(TITLES)),
         "",
         "## Reference numbers that come out",
         "",
@@ -113,7 +113,8 @@ def _tasks(modules: Iterable[str]) -> Iterable[tuple[str, ...]]:
             chance = task.chance.get(task.headline)
             yield (
                 f"`{task.name}`",
-                "; ".join(dict.fromkeys(_origin(source) for source in task.sources)),
+                "; ".join(dict.fromkeys(_origin(source) for source in task.sources))
+                or "rendered by `spare demo`",
                 task.licence,
                 f"{questions:,}" if questions else "not published",
                 "not public" if task.submission else "-" if chance is None else f"{chance:.1f}",

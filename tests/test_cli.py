@@ -215,7 +215,7 @@ def test_a_task_is_chosen_for_by_name_once(
 
     data = tmp_path / "data"
     write_world(data, sets=1)
-    common = ["eval", "--tasks", "demo", "--data", data, "--model", "random"]
+    common = ["eval", "--tasks", "whatsup_a,vsr_zeroshot", "--data", data, "--model", "random"]
     two = "whatsup_a=captions,vsr_zeroshot=vlmevalkit"
     assert main([*map(str, common), "--out", str(tmp_path / "commas"), "--prompt", two]) == 0
     again = [part for choice in two.split(",") for part in ("--prompt", choice)]

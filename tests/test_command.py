@@ -20,10 +20,12 @@ import spare
 from spare.cli import main
 from spare.cli.demo import tell
 from spare.demo.checkpoint import build_checkpoint
-from spare.demo.run import Story, before, story
+from spare.demo.outcome import Story
+from spare.demo.run import before, story
 from spare.demo.world import render_standins, sentences, write_world
 from spare.errors import SpareError
 from spare.harness.lines import read_log
+from spare.leaderboards.leaderboard import leaderboard
 
 TASKS = "whatsup_a,vsr_zeroshot"
 VSR = Path(__file__).parents[2] / "shared" / "data" / "vsr"
@@ -231,7 +233,13 @@ def test_the_demo_begins_with_the_base_and_a_guesser(tmp_path: Path) -> None:
     base, guesser = before(tmp_path)
     for run in (base, guesser):
         tasks = [(score.task, score.prompt) for score in run.scores]
-        assert tasks[:2] == [("whatsup_a", "answers"), ("vsr_zeroshot", "spare")]
+        assert tasks[:2] == [("demo_whatsup", "answers"), ("demo_vsr", "yes-no")]
+        # Whole by their own count, so that a leaderboard ranks by them.
+        assert all(score.samples == score.published for score in run.scores)
+        assert run.scores[1].unread == 0
+    board = leaderboard([base.path, guesser.path])
+    assert not any(kind.provisional for kind in board.columns)
+    assert any("better in demo_whatsup beyond" in note for note in board.notes)
     # It names what is there, and does not know where.
     objects = [run.scores[2].metrics["accuracy"]["value"] for run in (base, guesser)]
     assert objects[0] > objects[1] + 20
@@ -248,12 +256,15 @@ def test_the_story(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     first = told()
     assert [run.path.name for run in first.seeds] == ["seed-0", "seed-1"]
     assert [score.task for score in first.base.scores] == [
-        *("whatsup_a", "vsr_zeroshot", "custom:objects")
+        *("demo_whatsup", "demo_vsr", "custom:objects")
     ]
     assert first.base.scores[0].prompt == "answers"
     assert len(first.spatial) == len(first.general) == 4
     assert first.shortcuts["What's Up"][0] == first.shortcuts["VSR"][1] == 25.0
-    assert first.site.is_file()
+    page = first.site.read_text()
+    for said in ("seed 1", "the thing&#39;s place alone", "25.0", "Seed 0 reached"):
+        assert said in page
+    assert str(tmp_path) not in page  # models have short names
     assert tell(first) == 1
     printed, progress = capfd.readouterr()
     assert "it/s" not in progress  # a bar of transformers' own

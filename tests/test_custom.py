@@ -689,12 +689,12 @@ def test_a_path_with_commas(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.chdir(tmp_path)
     write_lines(tmp_path / "left, right,up.jsonl", LEFT_RIGHT)
     write_lines(tmp_path / "plain.jsonl", LEFT_RIGHT)
-    names = expand("custom:left, right,up.jsonl,vsr_zeroshot, custom:plain.jsonl ,demo")
+    names = expand("custom:left, right,up.jsonl,demo_vsr, custom:plain.jsonl ,demo")
     assert names == [
         "custom:left, right,up.jsonl",
-        "vsr_zeroshot",
+        "demo_vsr",
         "custom:plain.jsonl",
-        "whatsup_a",
+        "demo_whatsup",
     ]
     run = evaluate("random", "custom:left, right,up.jsonl", data=tmp_path, out=tmp_path / "run")
     assert [score.task for score in run.scores] == ["custom:left, right,up"]

@@ -20,6 +20,7 @@ from spare.demo.captions import (
     image_key,
     naming_pairs,
     other_pairs,
+    statement_pair,
     training_scenes,
     write_captions,
     write_control,
@@ -138,6 +139,22 @@ def test_other_pairs_are_right() -> None:
                 parts = answer.lower().rstrip(".").split(" and ")
                 assert all(part in " ".join(there) for part in parts)
         assert said == {"Yes.": 1, "No.": 1}
+
+
+def test_statements_are_right_as_often_as_not_and_say_nothing_about_space() -> None:
+    generator = random.Random(1)
+    said: Counter[str] = Counter()
+    for scene in some_scenes():
+        there = [scene.thing, scene.furniture]
+        question, answer = statement_pair(there, generator)
+        match = re.fullmatch(
+            r"Statement about the picture: There is an? (\w+)\.\nIs the statement right\? .*",
+            question,
+        )
+        assert match
+        assert answer == ("Yes." if match[1] in there else "No.")
+        said[answer] += 1
+    assert min(said.values()) > 150
 
 
 def test_nothing_of_a_test_is_described() -> None:

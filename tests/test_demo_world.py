@@ -339,6 +339,23 @@ def test_nothing_is_shared_between_training_and_test(world: Path) -> None:
     assert len(set(pictures)) == len(pictures)
 
 
+def test_the_demos_own_tasks_read_it_and_nothing_else(world: Path, tmp_path: Path) -> None:
+    """A score of them is whole by its own count, and photographs are never taken for scenes."""
+    write_world(tmp_path / "demo")
+    for name, of in (("demo_whatsup", "whatsup_a"), ("demo_vsr", "vsr_zeroshot")):
+        task, theirs = load_task(name), load_task(of)
+        for split, count in task.splits.items():
+            samples = list(task.samples(tmp_path, split))
+            assert len(samples) == count
+            prompt = task.prompt().name
+            same = theirs.samples(
+                tmp_path / "demo", split, prompt if prompt in theirs.prompts else "vlmevalkit"
+            )
+            assert [one.parts[1:] for one in samples] == [one.parts[1:] for one in same]
+        with pytest.raises(DataError, match=r"the demo's scenes are not there\. `spare demo"):
+            list(task.samples(world))
+
+
 def test_every_text_is_in_the_sentences(world: Path) -> None:
     said = sentences(world)
     assert len(said) == len(set(said))

@@ -83,14 +83,16 @@ def screen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "100")
 
 
-DEMO: Figures = {"whatsup_a": (50.0, 2.0), "vsr_zeroshot": (70.0, 1.0)}
+TWO: Figures = {"whatsup_a": (50.0, 2.0), "vsr_zeroshot": (70.0, 1.0)}
+DEMO: Figures = {"demo_whatsup": (50.0, 2.0), "demo_vsr": (70.0, 1.0)}
+"""A suite of two."""
 
 
 def better(by: float) -> Figures:
     return {task: (value + by, stderr) for task, (value, stderr) in DEMO.items()}
 
 
-OURS = {task: (load_task(task).prompt().name, load_task(task).prompt().rules[0]) for task in DEMO}
+OURS = {task: (load_task(task).prompt().name, load_task(task).prompt().rules[0]) for task in TWO}
 
 
 # Columns
@@ -122,12 +124,12 @@ def test_what_is_not_the_same_figure_gets_its_own_column(
 
 
 def test_every_column_says_what_it_is(tmp_path: Path) -> None:
-    (table,) = grids(leaderboard([write_run(tmp_path, "one", DEMO)]))
+    (table,) = grids(leaderboard([write_run(tmp_path, "one", TWO)]))
     assert "whatsup_a: individual, version 1, test (json), prompt mcq, rules spare" in table.notes
 
 
 def test_a_part_of_a_benchmark_is_marked_and_not_ranked(tmp_path: Path) -> None:
-    board = leaderboard([write_run(tmp_path, "one", DEMO, samples=10, limit=10)])
+    board = leaderboard([write_run(tmp_path, "one", TWO, samples=10, limit=10)])
     assert board.rows[0].ranks is None
     (table,) = grids(board)
     assert [column.name for column in table.columns[2:]] == [
@@ -151,7 +153,7 @@ def test_errors_are_marked(tmp_path: Path) -> None:
 
 def test_the_average_is_over_the_whole_suite_or_is_none(tmp_path: Path) -> None:
     whole = write_run(tmp_path, "whole", DEMO)
-    part = write_run(tmp_path, "part", {"whatsup_a": (99.0, 1.0)})
+    part = write_run(tmp_path, "part", {"demo_whatsup": (99.0, 1.0)})
     board = leaderboard([part, whole], suite="demo")
     assert [row.name for row in board.rows] == ["whole", "part"]
     average = board.rows[0].average
@@ -159,10 +161,10 @@ def test_the_average_is_over_the_whole_suite_or_is_none(tmp_path: Path) -> None:
     assert average.value == 60
     assert average.stderr == pytest.approx(math.hypot(2, 1) / 2)
     assert board.rows[1].average is None
-    assert "part has no average: it lacks vsr_zeroshot." in board.notes
+    assert "part has no average: it lacks demo_vsr." in board.notes
     alone = leaderboard([part], suite="demo")
     assert not alone.averaged
-    assert "No average: no run has a score of vsr_zeroshot." in alone.notes
+    assert "No average: no run has a score of demo_vsr." in alone.notes
 
 
 def test_points_are_not_averaged_with_percentages(tmp_path: Path) -> None:
@@ -176,7 +178,7 @@ def test_points_are_not_averaged_with_percentages(tmp_path: Path) -> None:
 
 def test_the_interval_of_an_average_comes_from_its_parts(tmp_path: Path) -> None:
     """At the end of the scale a standard error is 0, and the interval is not."""
-    run = write_run(tmp_path, "one", {"whatsup_a": (100.0, 0.0), "vsr_zeroshot": (60.0, 3.0)})
+    run = write_run(tmp_path, "one", {"demo_whatsup": (100.0, 0.0), "demo_vsr": (60.0, 3.0)})
     path = run / "scores.json"
     rows = json.loads(path.read_text())
     for figure in rows["scores"][0]["metrics"].values():
@@ -304,7 +306,7 @@ def test_the_papers_rows() -> None:
 def test_reported_rows_are_marked_in_every_format(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run = str(write_run(tmp_path, "ours", DEMO))
+    run = str(write_run(tmp_path, "ours", TWO))
     for look in ("rich", "markdown", "latex", "html"):
         assert main(["leaderboard", run, "--published", "--format", look]) == 0
         shown = " ".join(capsys.readouterr().out.replace("\\", "").split())
@@ -339,13 +341,13 @@ def test_the_papers_suite_has_the_papers_columns(tmp_path: Path) -> None:
 def test_the_rest_is_shown_and_a_sentence_names_each(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    good = write_run(tmp_path, "good", DEMO)
-    newer = write_run(tmp_path, "newer", DEMO)
+    good = write_run(tmp_path, "good", TWO)
+    newer = write_run(tmp_path, "newer", TWO)
     manifest = json.loads((newer / "manifest.json").read_text())
     (newer / "manifest.json").write_text(json.dumps(manifest | {"format": FORMAT + 1}))
-    torn = write_run(tmp_path, "torn", DEMO)
+    torn = write_run(tmp_path, "torn", TWO)
     (torn / "scores.json").write_text('{"scores": [{')
-    half = write_run(tmp_path, "half", DEMO)
+    half = write_run(tmp_path, "half", TWO)
     rows = json.loads((half / "scores.json").read_text())["scores"]
     (half / "scores.json").write_text(json.dumps({"scores": rows[:1]}))
     paths = [str(tmp_path / name) for name in ("good", "newer", "torn", "half", "none")]
@@ -365,7 +367,7 @@ def test_the_rest_is_shown_and_a_sentence_names_each(
 
 
 def test_runs_of_the_same_name_are_told_apart(tmp_path: Path) -> None:
-    paths = [write_run(tmp_path / seed, "run", DEMO) for seed in ("a", "b")]
+    paths = [write_run(tmp_path / seed, "run", TWO) for seed in ("a", "b")]
     assert {row.name for row in leaderboard(paths).rows} == {"a/run", "b/run"}
     twice = leaderboard([paths[0], paths[0]])
     assert len(twice.rows) == 1
@@ -413,7 +415,7 @@ def has_booktabs() -> bool:
 
 @pytest.mark.skipif(not has_booktabs(), reason="no LaTeX with booktabs is installed")
 def test_latex_compiles(tmp_path: Path) -> None:
-    run = write_run(tmp_path, "a_b & c", DEMO)
+    run = write_run(tmp_path, "a_b & c", TWO)
     tables = [*grids(leaderboard([run], published=True)), NASTY]
     document = (
         "\\documentclass{article}\\usepackage{booktabs}\\begin{document}\n"
@@ -439,7 +441,9 @@ def test_latex_escapes_what_is_special() -> None:
 
 def test_a_model_card_is_read_back(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_world(tmp_path / "data", sets=4)
-    run = spare.evaluate("random", "demo", data=tmp_path / "data", out=tmp_path / "run")
+    run = spare.evaluate(
+        "random", "whatsup_a,vsr_zeroshot", data=tmp_path / "data", out=tmp_path / "run"
+    )
     file = tmp_path / "README.md"
     arguments = ["leaderboard", str(run.path), "--format", "hf-model-card", "--out", str(file)]
     assert main(arguments) == 0
@@ -460,14 +464,18 @@ def test_a_board_of_real_runs_fits_the_screen(
     write_world(tmp_path / "data", sets=4)
     for seed in range(3):
         spare.evaluate(
-            "random", "demo", data=tmp_path / "data", out=tmp_path / str(seed), seed=seed
+            "random",
+            "whatsup_a,vsr_zeroshot",
+            data=tmp_path / "data",
+            out=tmp_path / str(seed),
+            seed=seed,
         )
     assert main(["leaderboard", *(str(tmp_path / str(seed)) for seed in range(3))]) == 0
     assert max(map(len, capsys.readouterr().out.splitlines())) <= 100
 
 
 def test_a_suite_that_is_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run = str(write_run(tmp_path, "one", DEMO))
+    run = str(write_run(tmp_path, "one", TWO))
     assert main(["leaderboard", run, "--suite", "spatail"]) == 2
     assert "There is no suite 'spatail'; there are spatial" in capsys.readouterr().err
     assert main(["leaderboard", run, "--suite", "general"]) == 2
@@ -496,8 +504,8 @@ def test_what_is_no_second_seed_is_not_folded(
 ) -> None:
     board = leaderboard(
         [
-            write_run(tmp_path, "one", DEMO, lineage=first),
-            write_run(tmp_path, "two", DEMO, lineage=second),
+            write_run(tmp_path, "one", TWO, lineage=first),
+            write_run(tmp_path, "two", TWO, lineage=second),
         ]
     )
     assert sorted(row.name for row in board.rows) == ["one", "two"]
@@ -505,8 +513,8 @@ def test_what_is_no_second_seed_is_not_folded(
 
 def test_a_run_of_shuffled_pictures_is_no_seed(tmp_path: Path) -> None:
     lineage = {"data": "d", "seed": 1}
-    real = write_run(tmp_path, "real", DEMO, lineage=lineage)
-    blind = write_run(tmp_path, "blind", DEMO, lineage=lineage | {"seed": 2})
+    real = write_run(tmp_path, "real", TWO, lineage=lineage)
+    blind = write_run(tmp_path, "blind", TWO, lineage=lineage | {"seed": 2})
     manifest = json.loads((blind / "manifest.json").read_text())
     manifest["model"]["pictures"] = "of other questions, seed 0"
     (blind / "manifest.json").write_text(json.dumps(manifest))
@@ -531,7 +539,7 @@ def test_differences_to_one_of_several_seeds_say_so(tmp_path: Path) -> None:
     ],
 )
 def test_figures_that_are_none_are_damage(tmp_path: Path, damage: Callable[[str], str]) -> None:
-    good, bad = write_run(tmp_path, "good", DEMO), write_run(tmp_path, "bad", DEMO)
+    good, bad = write_run(tmp_path, "good", TWO), write_run(tmp_path, "bad", TWO)
     path = bad / "scores.json"
     path.write_text(damage(path.read_text()))
     board = leaderboard([good, bad])
@@ -541,7 +549,7 @@ def test_figures_that_are_none_are_damage(tmp_path: Path, damage: Callable[[str]
 
 @pytest.mark.parametrize("change", [{"calls": "none"}, {"lineage": "base"}, {"model": []}])
 def test_a_damaged_manifest_is_a_sentence(tmp_path: Path, change: dict[str, Any]) -> None:
-    good, bad = write_run(tmp_path, "good", DEMO), write_run(tmp_path, "bad", DEMO)
+    good, bad = write_run(tmp_path, "good", TWO), write_run(tmp_path, "bad", TWO)
     path = bad / "manifest.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
     board = leaderboard([good, bad])

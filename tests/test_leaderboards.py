@@ -27,7 +27,11 @@ def screen(monkeypatch: pytest.MonkeyPatch) -> None:
 def run(tmp_path: Path) -> spare.Run:
     write_world(tmp_path / "data", sets=6)
     return spare.evaluate(
-        "random", "demo", data=tmp_path / "data", out=tmp_path / "run", rules="all"
+        "random",
+        "whatsup_a,vsr_zeroshot",
+        data=tmp_path / "data",
+        out=tmp_path / "run",
+        rules="all",
     )
 
 

@@ -3,6 +3,7 @@ deaf to whatever a model wrote."""
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
@@ -19,6 +20,7 @@ from spare.harness.models.types import Request, Response
 from spare.harness.run import load_run
 from spare.leaderboards.errors_page import errors
 from spare.leaderboards.failures import LONGEST
+from spare.leaderboards.grids import Column, Grid
 from spare.leaderboards.site import MARK, report
 from spare.tasks.types import Reply
 
@@ -54,7 +56,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def runs(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs")
     for name, model in {"one": "random", "nasty": Nasty(), "two": "majority"}.items():
-        spare.evaluate(model, "demo", data=data, out=folder / name)
+        spare.evaluate(model, "whatsup_a,vsr_zeroshot", data=data, out=folder / name)
     return folder
 
 
@@ -95,6 +97,30 @@ def check_safe(text: str) -> Page:
     assert "default-src 'none'" in policy
     assert "unsafe" not in policy
     return page
+
+
+# The first page
+
+
+def test_seeds_that_share_a_row_are_called_by_their_folders(data: Path, tmp_path: Path) -> None:
+    for seed in range(3):
+        run = tmp_path / "runs" / f"seed-{seed}"
+        spare.evaluate("random", "vsr_zeroshot", data=data, out=run, seed=seed)
+        lineage = {"base": "one", "data": "scenes", "recipe": "demo", "seed": seed}
+        manifest = json.loads((run / "manifest.json").read_text())
+        manifest |= {"lineage": lineage, "model": {"engine": "x", "weights": str(seed)}}
+        (run / "manifest.json").write_text(json.dumps(manifest))
+    above = Grid("What came of it", [Column("model")], [["best < worst"]], ["A note."])
+    runs = [tmp_path / "runs" / f"seed-{seed}" for seed in range(3)]
+    assert report(runs, out=tmp_path / "site", above=[above]) == []
+    page = check_safe((tmp_path / "site" / "index.html").read_text())
+    assert "one → scenes (3 seeds)" in page.text
+    links = [one["href"] or "" for tag, one in page.tags if tag == "a"]
+    assert {"comparisons/seed-1.html", "runs/seed-1.html", "runs/seed-2.html"} <= set(links)
+    assert all((tmp_path / "site" / link).is_file() for link in links if link.endswith(".html"))
+    assert str(tmp_path) not in page.text
+    places = [page.text.index(said) for said in ("best < worst", "A note.", "3 seeds")]
+    assert places == sorted(places)
 
 
 # Errors

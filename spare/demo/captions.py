@@ -21,6 +21,7 @@ from spare.demo.drawings import FURNITURE, THINGS
 from spare.demo.scenes import Scene, render_scene, scene_sets
 from spare.demo.world import CAPTION_WORDS, article, jpeg, write_new
 from spare.tasks.custom import INSTRUCTIONS
+from spare.tasks.vsr import YES_NO
 
 VERBS = ("is", "stands", "sits")
 LOOKS = ("bright", "plain", "new", "clean")
@@ -138,6 +139,15 @@ def naming_pairs(there: Sequence[str], generator: random.Random) -> list[tuple[s
         question = f"Is there {article(name)} {name}?\n{INSTRUCTIONS['yes/no']}"
         pairs.append((question, answer))
     return pairs
+
+
+def statement_pair(there: Sequence[str], generator: random.Random) -> tuple[str, str]:
+    """(question, answer) whether a statement is right, asked as of VSR's, but about what is there:
+    who has never heard such a question answers another one. Yes and no are right equally often."""
+    right = generator.random() < 0.5
+    absent = [name for name in (*THINGS, *FURNITURE) if name not in there]
+    name = generator.choice(there if right else absent)
+    return YES_NO.format(f"There is {article(name)} {name}."), "Yes." if right else "No."
 
 
 def _list(names: Sequence[str]) -> str:

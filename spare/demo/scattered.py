@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from itertools import product
 from pathlib import Path
 
-from spare.demo.captions import naming_pairs
+from spare.demo.captions import naming_pairs, statement_pair
 from spare.demo.drawings import FURNITURE, FURNITURE_HALF, FURNITURE_HEIGHT, HALF, HEIGHT, THINGS
 from spare.demo.scenes import SHADES, Point, combinations, render
 from spare.demo.world import jpeg, write_new
@@ -25,7 +25,7 @@ Placed = list[tuple[str, Point]]
 
 def write_names(folder: Path, pictures: Path, *, count: int, seed: int = 0) -> None:
     """Write a data set about `count` scattered pictures, three pairs each, into `folder`; the
-    pictures go to `names/` in the folder `pictures`.
+    pictures go to `names/` in the folder `pictures`. One pair in six is a statement.
 
     The same arguments write the same bytes; writing them again changes nothing.
     """
@@ -35,8 +35,11 @@ def write_names(folder: Path, pictures: Path, *, count: int, seed: int = 0) -> N
         placed = scatter(generator)
         image = f"names/{number:05d}.jpg"
         write_new(pictures / image, jpeg(render(placed, generator.choice(SHADES))))
-        pairs = naming_pairs([name for name, _ in placed], generator)
-        for question, answer in generator.sample(pairs, 3):
+        there = [name for name, _ in placed]
+        asked = generator.sample(naming_pairs(there, generator), 3)
+        if number % 2 == 0:
+            asked[-1] = statement_pair(there, generator)
+        for question, answer in asked:
             rows.append({"question": question, "answer": answer, "image": image})
     write_rows(folder, rows)
 

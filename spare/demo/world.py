@@ -24,7 +24,7 @@ from spare.demo.drawings import FURNITURE, THINGS
 from spare.demo.scenes import RELATIONS, Part, Places, Relation, Scene, render_scene, scene_sets
 from spare.disk import disk_error
 from spare.errors import SpareError
-from spare.tasks import SUITES, load_task
+from spare.tasks import load_task
 from spare.tasks.files import read_json_lines
 
 if TYPE_CHECKING:
@@ -45,6 +45,9 @@ VSR_RELATIONS: Mapping[Relation, str] = {
     "right_of": "right of",
 }
 """VSR's names; its captions use them word for word."""
+
+LAYOUTS = ("whatsup_a", "vsr_zeroshot")
+"""Tasks whose readers run on the world."""
 
 MAX_SETS = 36
 """What's Up tells its sets apart by the two objects' names, and so many pairs are held out."""
@@ -125,7 +128,7 @@ def sentences(folder: Path) -> list[str]:
     """Every text that the world in `folder` can say or ask, each once: questions under every
     prompt, options and answers. A tokenizer trained on them spells none of them in pieces."""
     found: dict[str, None] = {}
-    for name in SUITES["demo"]:
+    for name in LAYOUTS:
         task = load_task(name)
         for split, prompt in itertools.product(task.splits, task.prompts):
             for sample in task.samples(folder, split, prompt):

@@ -44,3 +44,17 @@ def model_name(run: Run) -> str:
     """What a run's model is called: as its user called it, with its adapter if it has one."""
     names = [str(call["facts"]["model"]) for call in run.manifest["calls"] if call["facts"]]
     return names[-1] if names else str(run.manifest["model"].get("engine", "unknown"))
+
+
+def run_names(paths: Iterable[Path]) -> dict[str, str]:
+    """What runs are called, by path: the folder, with as much of the path as tells it from the
+    others'."""
+    parts = {path: path.resolve().parts for path in paths}
+    names = {}
+    for path, own in parts.items():
+        others = [other for place, other in parts.items() if place != path]
+        length = 1
+        while length < len(own) and any(other[-length:] == own[-length:] for other in others):
+            length += 1
+        names[str(path)] = "/".join(own[-length:])
+    return names

@@ -17,7 +17,7 @@ from typing import Any
 from spare.errors import SpareError, counted
 from spare.harness.comparison import OWN
 from spare.harness.run import Run, Score, load_run
-from spare.leaderboards.collection import load_runs, model_name
+from spare.leaderboards.collection import load_runs, model_name, run_names
 from spare.leaderboards.grids import Column, Grid
 from spare.leaderboards.published import SOURCE, Reported, columns, published
 from spare.tasks import LISTED, SUITES, load_task
@@ -249,29 +249,19 @@ def headings(kinds: Sequence[Kind]) -> list[str]:
 
 
 def _named(of_runs: Sequence[tuple[Run, Mapping[Kind, Cell]]], kinds: Sequence[Kind]) -> list[Row]:
-    """One row per run, called by its folder, with as much of the path as tells it from others."""
-    parts = {run.path: run.path.resolve().parts for run, _ in of_runs}
-    rows = []
-    for run, cells in of_runs:
-        if not cells:
-            continue
-        length = 1
-        while length < len(parts[run.path]) and any(
-            other[-length:] == parts[run.path][-length:]
-            for path, other in parts.items()
-            if path != run.path
-        ):
-            length += 1
-        rows.append(
-            Row(
-                name="/".join(parts[run.path][-length:]),
-                model=model_name(run),
-                cells=tuple(cells.get(kind) for kind in kinds),
-                lineage=_lineage(run),
-                runs=(str(run.path),),
-            )
+    """One row per run."""
+    names = run_names(run.path for run, _ in of_runs)
+    return [
+        Row(
+            name=names[str(run.path)],
+            model=model_name(run),
+            cells=tuple(cells.get(kind) for kind in kinds),
+            lineage=_lineage(run),
+            runs=(str(run.path),),
         )
-    return rows
+        for run, cells in of_runs
+        if cells
+    ]
 
 
 def _lineage(run: Run) -> str:

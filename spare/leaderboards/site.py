@@ -16,7 +16,7 @@ from spare.harness.comparison import compare
 from spare.harness.run import Run, Score
 from spare.leaderboards import charts, comparisons, diagnoses
 from spare.leaderboards.breakdown import Slice, breakdown
-from spare.leaderboards.collection import load_runs, model_name
+from spare.leaderboards.collection import load_runs, model_name, run_names
 from spare.leaderboards.failures import Look, thumbnail, view
 from spare.leaderboards.grids import Column, Grid
 from spare.leaderboards.leaderboard import Leaderboard, grids, leaderboard
@@ -58,6 +58,7 @@ def report(
     base: str | Path = "",
     pictures: bool = True,
     data: str | Path | None = None,
+    above: Sequence[Grid] = (),
     on_event: Callable[[str], None] = lambda event: None,
 ) -> list[str]:
     """Write a site about runs, and return sentences about those that could not be shown whole.
@@ -69,6 +70,7 @@ def report(
         pictures: put thumbnails into it. Benchmarks' pictures mostly have other owners, so leave
             them out of what you publish.
         data: where the benchmarks' files are now, if not where they were.
+        above: tables that stand on the first page before all others.
 
     Raises:
         SpareError: there is nothing to show, or the folder is in use for something else.
@@ -84,7 +86,7 @@ def report(
     try:
         part.mkdir(parents=True)
         site = _Site(part, pictures, Path(data) if data else None, on_event)
-        problems = _write(site, found, board)
+        problems = _write(site, found, board, above)
         (part / MARK).touch()
         if out.exists():
             shutil.rmtree(out)
@@ -96,9 +98,11 @@ def report(
     return [*board.problems, *problems]
 
 
-def _write(site: _Site, runs: Sequence[Run], board: Leaderboard) -> list[str]:
+def _write(
+    site: _Site, runs: Sequence[Run], board: Leaderboard, above: Sequence[Grid]
+) -> list[str]:
     problems: list[str] = []
-    names = _names(runs, board)
+    names = run_names(run.path for run in runs)
     pages = {str(run.path): f"runs/{_slug(names[str(run.path)])}.html" for run in runs}
     compared: dict[str, str] = {}
     first = next((run for run in runs if str(run.path) == board.base), runs[0])
@@ -118,9 +122,16 @@ def _write(site: _Site, runs: Sequence[Run], board: Leaderboard) -> list[str]:
         render(
             "index.html",
             title=table.title,
+            above=above,
             grid=table,
             values=[_values(row) for row in board.rows],
             links=[pages.get(row.runs[0], "") if row.runs else "" for row in board.rows],
+            seeds=[
+                (names[path], pages[path])
+                for row in board.rows
+                for path in row.runs
+                if len(row.runs) > 1 and path in pages
+            ],
             compared=[(names[path], page) for path, page in compared.items()],
             base=names[str(first.path)],
             heat=_heat_maps(site),
@@ -134,12 +145,6 @@ def _values(row: Any) -> list[float]:
     """What a row of the board is sorted by, column by column."""
     cells = (*([row.average] if row.average else []), *row.cells)
     return [math.nan if cell is None else cell.value for cell in cells]
-
-
-def _names(runs: Sequence[Run], board: Leaderboard) -> dict[str, str]:
-    """What each run is called on the board; seeds that share a row keep their path."""
-    alone = {row.runs[0]: row.name for row in board.rows if len(row.runs) == 1}
-    return {str(run.path): alone.get(str(run.path), str(run.path)) for run in runs}
 
 
 def _slug(name: str) -> str:

@@ -146,6 +146,18 @@ LISTED: Mapping[str, Listed] = {
         50.0,
         "The questions of hallusionbench, and those that have no picture.",
     ),
+    "demo_whatsup": Listed(
+        "demo",
+        144,
+        25.0,
+        "The demo's rendered scenes in What's Up's layout: where is the thing?",
+    ),
+    "demo_vsr": Listed(
+        "demo",
+        288,
+        50.0,
+        "The demo's rendered scenes in VSR's layout: is a sentence about them true?",
+    ),
 }
 """Our tasks, in the order in which they are listed."""
 
@@ -157,7 +169,7 @@ SUITES: Mapping[str, tuple[str, ...]] = {
         *("vsr_zeroshot", "whatsup_a", "whatsup_b", "3dsrbench", "realworldqa"),
         *("mmmu_val", "mmbench_dev_en", "hallusionbench", "textvqa_val", "mme"),
     ),
-    "demo": ("whatsup_a", "vsr_zeroshot"),
+    "demo": ("demo_whatsup", "demo_vsr"),
 }
 """Names for several tasks at once."""
 
