@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -230,8 +230,10 @@ def _command(world: World, out: Path, **settings: Any) -> list[str]:
 
 def test_killed_anywhere_the_same_command_goes_on(world: World, whole: FineTuned) -> None:
     out = world.folder / "killed"
-    command = _command(world, out, dropout=0.1, max_steps=6)
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    command = _command(world, out, dropout=0.1, max_steps=6, workers=1)
+    said = world.folder / "killed.log"
+    with said.open("wb") as file:
+        process = subprocess.Popen(command, stderr=file, stdout=subprocess.DEVNULL)
     until = time.monotonic() + 300
     while not (out / "training" / "checkpoint-2" / "whole.json").exists():
         assert process.poll() is None, "it ended before it was killed"
@@ -247,6 +249,7 @@ def test_killed_anywhere_the_same_command_goes_on(world: World, whole: FineTuned
         file.truncate(1000)
     finished = subprocess.run(command, capture_output=True, text=True, check=False)
     assert finished.returncode == 0, finished.stderr
+    assert "Traceback" not in said.read_text("utf-8")  # nor of a process that prepared batches
     assert "Going on from step " in finished.stderr
     assert "Going on from step 5" not in finished.stderr
     assert f"spare eval --model {out}" in finished.stdout
@@ -609,17 +612,70 @@ def test_modules_outside_the_language_tower_are_refused(qwen: World) -> None:
         qwen.train("nothing", "spare-7b", precision="float32", lora_modules="transformer.h")
 
 
-@pytest.mark.slow
-def test_two_processes_give_the_loss_of_one(world: World) -> None:
-    alone, together = world.folder / "alone", world.folder / "together"
-    world.train("alone")
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu"]
-    launch += ["--num_processes", "2", "--main_process_port", "0", "-m"]
-    command = _command(world, together)[2:]
-    finished = subprocess.run([*launch, *command], capture_output=True, text=True, check=False)
+def _on_two_processors(world: World, out: Path, program: Sequence[str], **settings: Any) -> str:
+    """Train in two processes; returns what was printed beside the result."""
+    launch = [sys.executable, "-m", "accelerate.commands.launch"]
+    launch += ["--num_processes", "2", "--main_process_port", "0", *program, "finetune"]
+    words = _command(world, out, **settings)[len(COMMAND) :]
+    finished = subprocess.run([*launch, *words], capture_output=True, text=True, check=False)
     assert finished.returncode == 0, finished.stderr
-    assert json.loads((together / "training" / "training.json").read_bytes())["devices"] == 2
+    assert json.loads((out / "training" / "training.json").read_bytes())["devices"] == 2
+    return finished.stderr
+
+
+def _same_but_for_rounding(world: World, alone: Path, together: Path) -> None:
     for one, other in zip(curve(alone), curve(together), strict=True):
         assert one == pytest.approx(other, rel=1e-4)
     before, after = world.weights(alone), world.weights(together)
     assert max((before[name] - after[name]).abs().max().item() for name in before) < 1e-3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["llava", "qwen2_vl"])
+def test_two_processes_give_the_loss_of_one(world: World, qwen: World, family: str) -> None:
+    """Some of LLaVA's weights get no gradient, and all of Qwen2-VL's do: DDP is to know."""
+    world = world if family == "llava" else qwen
+    alone, together = world.folder / "alone", world.folder / "together"
+    world.train("alone")
+    told = _on_two_processors(world, together, ["--multi_gpu", "-m", "spare"])
+    assert "Warning" not in told
+    _same_but_for_rounding(world, alone, together)
+
+
+FSDP2 = ["--use_fsdp", "--fsdp_version", "2", "--fsdp_auto_wrap_policy", "TRANSFORMER_BASED_WRAP"]
+
+
+@pytest.mark.slow
+def test_shared_out_weights_give_the_loss_of_one(qwen: World) -> None:
+    """FSDP2, with several batches in a step; every process has one shard of each weight."""
+    alone, together = qwen.folder / "in one piece", qwen.folder / "in shards"
+    settings = {"batch_tokens": 100, "clip": 1e6}
+    assert qwen.train("in one piece", **settings).result["accumulation"] > 2
+    program = [*FSDP2, "--fsdp_state_dict_type", "FULL_STATE_DICT"]
+    program.append(str(Path(__file__).with_name("fsdp_on_processors.py")))
+    _on_two_processors(qwen, together, program, **settings)
+    assert json.loads((together / "training" / "training.json").read_bytes())["accumulation"] > 1
+    _same_but_for_rounding(qwen, alone, together)
+
+
+@pytest.mark.parametrize("family", ["llava", "qwen2_vl"])
+def test_weights_that_no_gradient_reaches_are_known(tmp_path: Path, family: Family) -> None:
+    from transformers import AutoModelForImageTextToText
+
+    from spare.finetune.network import reaches_all
+    from spare.finetune.sequences import Encoder
+    from spare.finetune.survey import blank_batch
+    from spare.harness.models import Options
+    from spare.harness.models.loading import load_processor
+    from spare.harness.models.prompts import Preparer
+    from spare.harness.models.transformers import picture_tokens
+
+    checkpoint = find_checkpoint(str(build_checkpoint(tmp_path, family)))
+    network = AutoModelForImageTextToText.from_pretrained(checkpoint.folder)
+    processor = load_processor(checkpoint, Options())
+    tokens = picture_tokens(network, processor)
+    end = processor.tokenizer.eos_token_id
+    batch = blank_batch(Encoder(Preparer(processor, tokens, 4096, None), [end]))
+    network(**batch).loss.backward()
+    reached = all(weight.grad is not None for weight in network.parameters())
+    assert reaches_all(network, batch) == reached == (family == "qwen2_vl")
