@@ -349,6 +349,18 @@ def test_a_weight_too_large_for_the_bases_precision_is_not_written(world: World)
         cast({"a": torch.tensor([7e4])}, half)
 
 
+def test_a_process_that_prepares_batches_dies_in_silence(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from spare.finetune.training import _tell_of_worker
+
+    for error in (ConnectionResetError(), BrokenPipeError(), EOFError()):
+        _tell_of_worker(type(error), error, None)
+    assert capsys.readouterr().err == ""
+    _tell_of_worker(ValueError, ValueError("a bug"), None)
+    assert "a bug" in capsys.readouterr().err
+
+
 def test_what_befalls_a_training_is_a_sentence(tmp_path: Path) -> None:
     """As the libraries word it."""
     import torch
@@ -374,11 +386,17 @@ def test_what_befalls_a_training_is_a_sentence(tmp_path: Path) -> None:
             "disk is full",
         ),
         (RuntimeError("[enforce fail] . PytorchStreamWriter failed writing file"), "disk is full"),
+        (
+            ValueError(
+                "Could not find the transformer layer class CLIPTextEmbeddings in the model."
+            ),
+            "class CLIPTextEmbeddings .*--fsdp_transformer_layer_cls_to_wrap",
+        ),
     ]
     for fault, said in faults:
         with pytest.raises(SpareError, match=said) as told, sentences(tmp_path):
             raise fault
-        assert "The checkpoint of step 2 is whole" in str(told.value)
+        assert "The checkpoint of step 2 is whole" in str(told.value) or "FSDP" in str(told.value)
     bug = RuntimeError("shapes cannot be multiplied")
     with pytest.raises(RuntimeError, match="multiplied"), sentences(tmp_path):
         raise bug

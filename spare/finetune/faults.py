@@ -49,6 +49,14 @@ def sentences(training: Path) -> Iterator[None]:
             problem = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             raise SpareError(f"{disk_error(training, problem)} {kept(training)}") from None
         raise
+    except ValueError as error:
+        if "transformer layer class" not in str(error):
+            raise
+        # Some models name layers that they do not have.
+        raise SpareError(
+            f"accelerate does not know where to cut this model for FSDP ({error}) Name its layers "
+            "to `accelerate launch`: --fsdp_transformer_layer_cls_to_wrap LlamaDecoderLayer,..."
+        ) from None
     except PictureError as error:  # of a process that prepares batches, or our own
         raise SpareError(f"{_of_worker(str(error)) or error} {kept(training)}") from None
     except SpareError as error:

@@ -73,6 +73,10 @@ class Batches:
         return datasets.Dataset.from_dict({"number": range(len(self._order))})
 
     def __call__(self, rows: Sequence[Mapping[str, int]]) -> dict[str, torch.Tensor]:
+        from torch.utils.data import get_worker_info
+
+        if get_worker_info() is not None:
+            sys.excepthook = _tell_of_worker
         (row,) = rows
         return self.make(self._order[row["number"]])
 
@@ -86,6 +90,15 @@ class Batches:
             texts = [pairs.texts(pair) for pair in piece.pairs]
             sequences += self._encoder.encode(place, texts, self._shared)
         return collate(sequences, self._padding, self._shared)
+
+
+def _tell_of_worker(
+    kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
+    """A thread of a process that prepares batches hands tensors over. When the trainer is killed,
+    it finds nobody there, and would write its stack trace over whatever is on the screen."""
+    if not isinstance(error, (ConnectionError, EOFError)):
+        sys.__excepthook__(kind, error, trace)
 
 
 def trainer_settings(
@@ -168,13 +181,6 @@ class Trainer(SFTTrainer):  # type: ignore[misc]
         found = super().get_batch_samples(*settings, **named)
         self.waited += time.monotonic() - started
         return found
-
-    def get_train_dataloader(self) -> Any:
-        """The batches, prepared by processes that fall silent when nobody listens any more."""
-        loader = super().get_train_dataloader()
-        if loader.num_workers:
-            loader.worker_init_fn = functools.partial(_begin_worker, loader.worker_init_fn)
-        return loader
 
     def share_head(self) -> None:
         """Where FSDP2 has cut up the matrix that speaks the words, TRL puts it together by itself,
@@ -285,23 +291,6 @@ def _broken(values: Sequence[torch.Tensor], device: torch.device) -> torch.Tenso
         mine = value.to_local() if hasattr(value, "to_local") else value
         count += (~mine.isfinite().all()).to(count)
     return count
-
-
-def _begin_worker(begin: Callable[[int], None] | None, number: int) -> None:
-    """Begin a process that prepares batches.
-
-    A thread of it hands tensors over. When the trainer is killed meanwhile, it finds nobody there,
-    and Python would write its stack trace over whatever is on the screen.
-    """
-    if begin is not None:
-        begin(number)
-    told = sys.excepthook
-
-    def tell(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-        if not isinstance(error, (ConnectionError, EOFError)):
-            told(kind, error, trace)
-
-    sys.excepthook = tell
 
 
 @contextlib.contextmanager

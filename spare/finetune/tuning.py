@@ -18,6 +18,7 @@ from spare.errors import SpareError, counted
 from spare.finetune import outputs
 from spare.finetune.checkpoints import CURVE, last_whole, step_of
 from spare.finetune.evaluations import Evaluations, check
+from spare.finetune.folders import agree
 from spare.finetune.network import (
     check_optimiser,
     check_reports,
@@ -37,7 +38,7 @@ from spare.harness.models.loading import LINEAGE, Checkpoint, find_checkpoint, l
 if TYPE_CHECKING:
     from spare.finetune.training import Event
 
-REQUEST, RESULT, SIZES = "request.json", "training.json", "pictures.json"
+RESULT, SIZES = "training.json", "pictures.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,39 +176,13 @@ class _Job:
         return FineTuned(self.folder, self.adapter, self.recipe.seed, result, result["command"])
 
     def _agree(self, weights: str, sets: Sequence[Pairs]) -> None:
-        """Write down what is asked for; raise SpareError if the folder is of something else."""
         asked: dict[str, Any] = {
             "base": weights,
             "data": [pairs.digest for pairs in sets],
             "recipe": dataclasses.asdict(self.recipe),
             "evaluations": self._asked(),
         }
-        path = self.training / REQUEST
-        if not path.is_file():
-            if self.first:
-                strange = [one.name for one in self.out.iterdir() if one.name not in (".lock",)]
-                if "training" not in strange and strange:
-                    raise SpareError(
-                        f"{self.out} holds something else ({strange[0]}); choose another --out."
-                    )
-                self.training.mkdir(parents=True, exist_ok=True)
-                write_json(path, asked)
-            return
-        before = json.loads(path.read_bytes())
-        old, new = ({**one, **dict(one["recipe"])} for one in (before, asked))
-        free = {"recipe", "workers"}  # what changes nothing of the outcome
-        differ = [key for key in new if key not in free and old.get(key) != new[key]]
-        # Before the first step a value may still be set otherwise: that is what sentences advise.
-        begun = last_whole(self.training) is not None or (self.training / CURVE).is_file()
-        if differ and not begun and not {"base", "data"}.intersection(differ):
-            if self.first:
-                write_json(path, asked)
-            return
-        if differ:
-            raise SpareError(
-                f"{self.out} is a training with another {', '.join(differ)}; choose another --out, "
-                "or repeat the command that began it."
-            )
+        agree(self.out, self.training, asked, self.first)
 
     def _asked(self) -> dict[str, Any] | None:
         """The evaluations as JSON has them."""
@@ -288,6 +263,10 @@ class _Job:
                     watching.Evaluate(
                         trainer, self.evaluations, self.checkpoint, pixels, self.adapter, self.note
                     )
+                )
+            if os.environ.get("ACCELERATE_USE_FSDP") == "true" and not trainer.is_fsdp_enabled:
+                self.note(
+                    "accelerate shards no weights here: each process has all (FSDP is for GPUs)."
                 )
             self._require_fit()
             last = last_whole(self.training, remove=self.first)
