@@ -93,7 +93,7 @@ def plain(folder: Path, rows: list[dict[str, Any]], out: Path) -> float:
     from transformers import AutoModelForImageTextToText, AutoProcessor
     from trl import SFTConfig, SFTTrainer
 
-    from spare.finetune.training import undisturbed
+    from spare.finetune.faults import undisturbed
 
     network = AutoModelForImageTextToText.from_pretrained(folder / "base", dtype="float32")
     processor = AutoProcessor.from_pretrained(folder / "base")

@@ -111,6 +111,28 @@ def test_a_way_of_asking_can_be_chosen_and_what_is_never_read_is_told(world: Wor
     assert found.prompt == {"vsr_zeroshot": "vlmevalkit"}
 
 
+def test_evaluations_that_cannot_be_made_are_refused_before_anything(
+    world: World, tmp_path: Path
+) -> None:
+    spatial = _task(world.folder / "tasks", "spatial", world.pairs)
+    asked = Evaluations(world.folder / "tasks", spatial)
+    refused = {
+        "at least 1 step": dataclasses.replace(asked, every=0),
+        "1 sample": dataclasses.replace(asked, limit=0),
+        "leave MME out": dataclasses.replace(asked, spatial="mme"),
+        "answers are not public": dataclasses.replace(asked, general="mmmu_test"),
+        "no task 'vsr_zeroshoot'": dataclasses.replace(asked, general="vsr_zeroshoot"),
+        "no files of vsr_zeroshot": dataclasses.replace(asked, general="vsr_zeroshot"),
+        "does not exist": dataclasses.replace(asked, data=tmp_path / "nowhere"),
+    }
+    for said, evaluations in refused.items():
+        with pytest.raises(SpareError, match=said):
+            spare.fine_tune(
+                "demo", data="nowhere", out=tmp_path / "out", model="no", evaluations=evaluations
+            )
+    assert not (tmp_path / "out").exists()
+
+
 def arguments(*more: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     add_arguments(parser)

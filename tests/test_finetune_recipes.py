@@ -60,6 +60,16 @@ def test_what_does_not_fit_is_refused(key: str, value: str, said: str) -> None:
         load_recipe("spare-2b", {key: value})
 
 
+def test_a_refusal_fits_the_screen() -> None:
+    with pytest.raises(SpareError) as near:
+        load_recipe("demo", {"max_stepz": "1"})
+    assert str(near.value) == "A recipe has no 'max_stepz' (did you mean max_steps?)."
+    with pytest.raises(SpareError) as far:
+        load_recipe("demo", {"qqq": "1"})
+    assert "lora_modules" in str(far.value)
+    assert max(map(len, str(far.value).splitlines())) <= 100
+
+
 def test_a_recipe_of_ones_own(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     text = (Path(__file__).parent.parent / "spare/finetune/recipes/demo.toml").read_text("utf-8")

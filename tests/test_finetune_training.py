@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -228,8 +230,10 @@ def _command(world: World, out: Path, **settings: Any) -> list[str]:
 
 def test_killed_anywhere_the_same_command_goes_on(world: World, whole: FineTuned) -> None:
     out = world.folder / "killed"
-    command = _command(world, out, dropout=0.1, max_steps=6)
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    command = _command(world, out, dropout=0.1, max_steps=6, workers=1)
+    said = world.folder / "killed.log"
+    with said.open("wb") as file:
+        process = subprocess.Popen(command, stderr=file, stdout=subprocess.DEVNULL)
     until = time.monotonic() + 300
     while not (out / "training" / "checkpoint-2" / "whole.json").exists():
         assert process.poll() is None, "it ended before it was killed"
@@ -245,6 +249,7 @@ def test_killed_anywhere_the_same_command_goes_on(world: World, whole: FineTuned
         file.truncate(1000)
     finished = subprocess.run(command, capture_output=True, text=True, check=False)
     assert finished.returncode == 0, finished.stderr
+    assert "Traceback" not in said.read_text("utf-8")  # nor of a process that prepared batches
     assert "Going on from step " in finished.stderr
     assert "Going on from step 5" not in finished.stderr
     assert f"spare eval --model {out}" in finished.stdout
@@ -289,11 +294,71 @@ def test_a_checkpoint_counts_when_it_is_whole(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-2"]
 
 
-def test_a_loss_that_is_no_number_ends_it(world: World) -> None:
+def test_weights_that_cannot_be_gone_on_from_are_never_written(world: World) -> None:
+    """The first step of a warm-up changes nothing, and the second everything."""
+    spoiling = {"lr": 1e20, "warmup_steps": 1, "max_steps": 6}
+    with pytest.raises(SpareError, match=r"after step 2 .*were those of step 1\. The checkpoint of "
+                       r"step 1 is whole") as told:  # fmt: skip
+        world.train("spoilt", **spoiling, save_steps=1)
+    assert "float32" not in str(told.value)
+    training = world.folder / "spoilt" / "training"
+    assert [path.name for path in training.glob("checkpoint-*")] == ["checkpoint-1"]
+    before = world.weights(world.base).values()
+    after = world.weights(training / "checkpoint-1").values()  # under its modules' names
+    assert sum(value.abs().sum() for value in after) == sum(value.abs().sum() for value in before)
+    # No checkpoint was due; the third step's loss tells.
     with pytest.raises(
-        SpareError, match=r"of step \d+ is (nan|inf).*The checkpoint of step \d+ is"
+        SpareError, match=r"of step 3 is (nan|inf).*were those of step 1\. No check"
     ):
-        world.train("nan", lr=1e20, max_steps=30, clip=1e9, save_steps=1)
+        world.train("spoilt soon", **spoiling, save_steps=5)
+
+
+@pytest.mark.parametrize("lr", [1e30, 1e2])
+def test_weights_that_are_no_use_are_no_result(world: World, lr: float) -> None:
+    """At 100 there is a loss still, and no gradient."""
+    with pytest.raises(SpareError, match=r"after step 1 .*The last sound weights were the base's"):
+        world.train(f"useless {lr}", lr=lr, max_steps=1)
+    out = world.folder / f"useless {lr}"
+    assert not list(out.rglob("*.safetensors"))
+    assert not (out / "lineage.json").exists()
+
+
+def test_a_broken_base_is_told_before_the_first_step(world: World, tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    shutil.copytree(world.base, tmp_path / "base")
+    weights = load_file(world.base / "model.safetensors")
+    name = next(name for name in weights if "q_proj" in name)
+    weights[name] = weights[name] * float("nan")
+    save_file(weights, tmp_path / "base" / "model.safetensors", {"format": "pt"})
+    with pytest.raises(SpareError, match=r"before the first step is nan: the base's are broken\."):
+        spare.fine_tune(
+            "demo", data=world.data, out=tmp_path / "out", model=str(tmp_path / "base"),
+            settings=QUICK | {"layout": "pairs"},
+        )  # fmt: skip
+
+
+def test_a_weight_too_large_for_the_bases_precision_is_not_written(world: World) -> None:
+    import torch
+
+    from spare.finetune.outputs import cast
+
+    half = dataclasses.replace(find_checkpoint(str(world.base)), config={"dtype": "float16"})
+    assert cast({"a": torch.tensor([6e4])}, half)["a"].dtype == torch.float16
+    with pytest.raises(SpareError, match="a has grown too large for the base's precision, float16"):
+        cast({"a": torch.tensor([7e4])}, half)
+
+
+def test_a_process_that_prepares_batches_dies_in_silence(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from spare.finetune.training import _tell_of_worker
+
+    for error in (ConnectionResetError(), BrokenPipeError(), EOFError()):
+        _tell_of_worker(type(error), error, None)
+    assert capsys.readouterr().err == ""
+    _tell_of_worker(ValueError, ValueError("a bug"), None)
+    assert "a bug" in capsys.readouterr().err
 
 
 def test_what_befalls_a_training_is_a_sentence(tmp_path: Path) -> None:
@@ -301,7 +366,10 @@ def test_what_befalls_a_training_is_a_sentence(tmp_path: Path) -> None:
     import torch
     from safetensors import SafetensorError
 
-    from spare.finetune.training import sentences
+    from spare.finetune.faults import sentences
+
+    (tmp_path / "checkpoint-2").mkdir()
+    mark_whole(tmp_path / "checkpoint-2")
 
     full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     faults: list[tuple[Exception, str]] = [
@@ -318,10 +386,17 @@ def test_what_befalls_a_training_is_a_sentence(tmp_path: Path) -> None:
             "disk is full",
         ),
         (RuntimeError("[enforce fail] . PytorchStreamWriter failed writing file"), "disk is full"),
+        (
+            ValueError(
+                "Could not find the transformer layer class CLIPTextEmbeddings in the model."
+            ),
+            "class CLIPTextEmbeddings .*--fsdp_transformer_layer_cls_to_wrap",
+        ),
     ]
     for fault, said in faults:
-        with pytest.raises(SpareError, match=said), sentences(tmp_path):
+        with pytest.raises(SpareError, match=said) as told, sentences(tmp_path):
             raise fault
+        assert "The checkpoint of step 2 is whole" in str(told.value) or "FSDP" in str(told.value)
     bug = RuntimeError("shapes cannot be multiplied")
     with pytest.raises(RuntimeError, match="multiplied"), sentences(tmp_path):
         raise bug
@@ -379,15 +454,17 @@ def test_two_trainings_never_write_one_folder(world: World) -> None:
 
 
 def test_reports_that_are_not_to_be_had_are_refused(world: World) -> None:
-    with pytest.raises(SpareError, match="--report-to knows no telegraph"):
-        spare.fine_tune(
-            "demo",
-            data=world.data,
-            out=world.folder / "reports",
-            model=str(world.base),
-            settings=QUICK,
-            report_to="telegraph",
-        )
+    from transformers.integrations import get_available_reporting_integrations
+
+    absent = {"clearml", "swanlab"} - set(get_available_reporting_integrations())
+    refused = {"telegraph": r"knows no telegraph\. It knows .*tensorboard.*wandb",
+               "tensorbord": r"tensorbord \(did you mean tensorboard\?\)"}  # fmt: skip
+    refused |= {name: f"{name} needs a package.*pip install {name}" for name in absent}
+    for name, said in refused.items():
+        with pytest.raises(SpareError, match=said) as told:
+            # Known before anything is looked for.
+            spare.fine_tune("demo", data="nowhere", out="out", model="nothing", report_to=name)
+        assert ("pip" in str(told.value)) == (name in absent)
 
 
 def test_without_bitsandbytes_it_is_said(world: World) -> None:
@@ -408,7 +485,27 @@ def test_precision_and_dropout_are_told(world: World) -> None:
     if not torch.cuda.is_available():
         assert "Computing in float32: there is no GPU." in sentences
     assert "Dropout 0.1 is on the attention of 2 layers of the language tower" in sentences
-    assert "warm-up of 9 steps is longer than the training" in sentences
+    assert "The warm-up (9 steps) outlasts the training" in sentences
+    assert "batch_tokens" not in sentences
+    world.train("told of length", told=told, batch_tokens=10, max_steps=1)
+    (said,) = [one for one in told if "batch_tokens" in str(one)]
+    assert re.search(r"batch_tokens=10 is less than a pair .* of up to \d\d tokens", said)
+    assert max(len(one) for one in told if isinstance(one, str)) <= 110
+
+
+def test_an_adapter_tells_its_modules_and_dropout_and_the_true_base(qwen: World) -> None:
+    told: list[Any] = []
+    found = qwen.train("honest", "spare-7b", told=told, max_steps=1, precision="float32")
+    lines = [one for one in told if isinstance(one, str)]
+    assert "LoRA of rank 16 on 14 modules in model.language_model, none outside it:" in lines
+    assert "  q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj (2 each)." in lines
+    assert any(one.startswith("Dropout 0.1 is on what goes into the adapter") for one in lines)
+    assert max(map(len, lines)) <= 100
+    lineage = read_lineage(found.folder)
+    assert (lineage["base"]["name"], lineage["recipe"]["precision"]) == ("base", "float32")
+    written = json.dumps(lineage) + (found.folder / "README.md").read_text("utf-8")
+    assert "Qwen/" not in written
+    assert "bf16" not in written
 
 
 @pytest.mark.parametrize("family", ["qwen2_vl", "qwen2_5_vl"])
@@ -495,7 +592,7 @@ def test_an_adapter_is_on_the_language_tower_alone_and_merges(qwen: World) -> No
     names = list(qwen.weights(found.folder))
     assert names
     assert all("language_model" in name and "visual" not in name for name in names)
-    assert any("LoRA of rank 16 on model.language_model.layers.*" in str(one) for one in told)
+    assert any("LoRA of rank 16 on 14 modules in model.language_model" in str(e) for e in told)
     assert "--max-pixels 12544" in found.command
     merged = spare.merge(found.folder, out=qwen.folder / "merged")
     card = (merged.folder / "README.md").read_text("utf-8")
@@ -533,17 +630,70 @@ def test_modules_outside_the_language_tower_are_refused(qwen: World) -> None:
         qwen.train("nothing", "spare-7b", precision="float32", lora_modules="transformer.h")
 
 
-@pytest.mark.slow
-def test_two_processes_give_the_loss_of_one(world: World) -> None:
-    alone, together = world.folder / "alone", world.folder / "together"
-    world.train("alone")
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu"]
-    launch += ["--num_processes", "2", "--main_process_port", "0", "-m"]
-    command = _command(world, together)[2:]
-    finished = subprocess.run([*launch, *command], capture_output=True, text=True, check=False)
+def _on_two_processors(world: World, out: Path, program: Sequence[str], **settings: Any) -> str:
+    """Train in two processes; returns what was printed beside the result."""
+    launch = [sys.executable, "-m", "accelerate.commands.launch"]
+    launch += ["--num_processes", "2", "--main_process_port", "0", *program, "finetune"]
+    words = _command(world, out, **settings)[len(COMMAND) :]
+    finished = subprocess.run([*launch, *words], capture_output=True, text=True, check=False)
     assert finished.returncode == 0, finished.stderr
-    assert json.loads((together / "training" / "training.json").read_bytes())["devices"] == 2
+    assert json.loads((out / "training" / "training.json").read_bytes())["devices"] == 2
+    return finished.stderr
+
+
+def _same_but_for_rounding(world: World, alone: Path, together: Path) -> None:
     for one, other in zip(curve(alone), curve(together), strict=True):
         assert one == pytest.approx(other, rel=1e-4)
     before, after = world.weights(alone), world.weights(together)
     assert max((before[name] - after[name]).abs().max().item() for name in before) < 1e-3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["llava", "qwen2_vl"])
+def test_two_processes_give_the_loss_of_one(world: World, qwen: World, family: str) -> None:
+    """Some of LLaVA's weights get no gradient, and all of Qwen2-VL's do: DDP is to know."""
+    world = world if family == "llava" else qwen
+    alone, together = world.folder / "alone", world.folder / "together"
+    world.train("alone")
+    told = _on_two_processors(world, together, ["--multi_gpu", "-m", "spare"])
+    assert "Warning" not in told
+    _same_but_for_rounding(world, alone, together)
+
+
+FSDP2 = ["--use_fsdp", "--fsdp_version", "2", "--fsdp_auto_wrap_policy", "TRANSFORMER_BASED_WRAP"]
+
+
+@pytest.mark.slow
+def test_shared_out_weights_give_the_loss_of_one(qwen: World) -> None:
+    """FSDP2, with several batches in a step; every process has one shard of each weight."""
+    alone, together = qwen.folder / "in one piece", qwen.folder / "in shards"
+    settings = {"batch_tokens": 100, "clip": 1e6}
+    assert qwen.train("in one piece", **settings).result["accumulation"] > 2
+    program = [*FSDP2, "--fsdp_state_dict_type", "FULL_STATE_DICT"]
+    program.append(str(Path(__file__).with_name("fsdp_on_processors.py")))
+    _on_two_processors(qwen, together, program, **settings)
+    assert json.loads((together / "training" / "training.json").read_bytes())["accumulation"] > 1
+    _same_but_for_rounding(qwen, alone, together)
+
+
+@pytest.mark.parametrize("family", ["llava", "qwen2_vl"])
+def test_weights_that_no_gradient_reaches_are_known(tmp_path: Path, family: Family) -> None:
+    from transformers import AutoModelForImageTextToText
+
+    from spare.finetune.network import reaches_all
+    from spare.finetune.sequences import Encoder
+    from spare.finetune.survey import blank_batch
+    from spare.harness.models import Options
+    from spare.harness.models.loading import load_processor
+    from spare.harness.models.prompts import Preparer
+    from spare.harness.models.transformers import picture_tokens
+
+    checkpoint = find_checkpoint(str(build_checkpoint(tmp_path, family)))
+    network = AutoModelForImageTextToText.from_pretrained(checkpoint.folder)
+    processor = load_processor(checkpoint, Options())
+    tokens = picture_tokens(network, processor)
+    end = processor.tokenizer.eos_token_id
+    batch = blank_batch(Encoder(Preparer(processor, tokens, 4096, None), [end]))
+    network(**batch).loss.backward()
+    reached = all(weight.grad is not None for weight in network.parameters())
+    assert reaches_all(network, batch) == reached == (family == "qwen2_vl")

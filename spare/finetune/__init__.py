@@ -9,8 +9,10 @@ branches     many pairs about one picture in one sequence, none of which sees an
 network      what is trained of a checkpoint
 checkpoints  states to go on from
 training     TRL's trainer with all of this in it
+faults       sentences for what may befall a training
 evaluations  what is evaluated meanwhile, and which weights were best
 watching     the callback that does
+folders      a folder belongs to one training
 outputs      the finished checkpoint, where it comes from, its card
 tuning       all of it in order
 merging      an adapter as a checkpoint

@@ -19,8 +19,11 @@ from pathlib import Path
 from typing import Any
 
 from spare.disk import replaced
+from spare.errors import SpareError
 
 FOLDER, JOURNAL, BEST = "evaluations", "evaluations.jsonl", "best"
+
+POINTS = "A task that counts points has no mean with accuracies: leave MME out of --eval-tasks."
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,31 @@ class Evaluations:
     limit: int = 200
     max_drop: float = 1.0
     prompt: Mapping[str, str] = field(default_factory=dict)
+
+
+def check(asked: Evaluations) -> None:
+    """Raises SpareError if these evaluations cannot be made: known before the first picture is
+    opened, and not after the first hour."""
+    from spare.harness.evaluate import choose
+    from spare.tasks import expand, load_task
+
+    if asked.every < 1 or asked.limit < 1:
+        raise SpareError(
+            "Evaluations while training need at least 1 step (--eval-every) and 1 sample "
+            "(--eval-limit)."
+        )
+    spatial, general = (
+        [load_task(name) for name in expand(tasks)] if tasks else []
+        for tasks in (asked.spatial, asked.general)
+    )
+    if not spatial:
+        raise SpareError("Evaluations while training need a spatial task: --eval-tasks names it.")
+    if any(max(task.chance.values(), default=0.0) > 100 for task in spatial):
+        raise SpareError(POINTS)
+    for task in (*spatial, *general):
+        if task.submission:
+            raise SpareError(f"{task.name} has no scores to go by: its answers are not public.")
+        choose(task, asked.data, "", asked.prompt, "", asked.limit).count_samples()
 
 
 def read(training: Path) -> list[dict[str, Any]]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import collections
 import importlib.util
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from spare.errors import ModelError, SpareError, counted, install
-from spare.finetune.recipes import Recipe
+from spare.finetune.recipes import Recipe, near
 from spare.harness.models import Options
 from spare.harness.models.loading import Checkpoint, check_kind, load_network, load_processor
 from spare.harness.models.prompts import Preparer, context_of
@@ -40,6 +41,27 @@ def check_optimiser(recipe: Recipe) -> None:
             "or take AdamW in 32 bits, which needs 6 more bytes for each weight: "
             "--set optimiser=adamw."
         )
+
+
+def check_reports(report_to: str) -> list[str]:
+    """The names in a list by commas. Raises SpareError if one of them is not to be had here."""
+    names = [name.strip() for name in report_to.split(",") if name.strip()]
+    if not names:
+        return []
+    from transformers.integrations import integration_utils
+
+    known = sorted(integration_utils.INTEGRATION_TO_CALLBACK)
+    there = integration_utils.get_available_reporting_integrations()
+    for name in names:
+        if name not in known:
+            raise SpareError(
+                f"--report-to knows no {name}{near(name, known)}. It knows {', '.join(known)}."
+            )
+        if name not in there:
+            # The others' packages are called as they are.
+            hint = "" if name in ("azure_ml", "flyte", "kubeflow") else f": `pip install {name}`"
+            raise SpareError(f"--report-to {name} needs a package that is not installed{hint}.")
+    return names
 
 
 def computes_in_bf16(recipe: Recipe, on_event: Callable[[str], None]) -> bool:
@@ -82,7 +104,8 @@ def load_for_training(
     )
     network.config.use_cache = False
     if frozen:
-        on_event(_trainable(network, recipe))
+        for sentence in _adapter(network, recipe):
+            on_event(sentence)
     else:
         network.requires_grad_(True)
         on_event(_dropout(network, recipe.dropout))
@@ -144,17 +167,28 @@ def lora_config(network: Any, recipe: Recipe) -> Any:
     )
 
 
-def _trainable(network: Any, recipe: Recipe) -> str:
-    return f"LoRA of rank {recipe.lora_rank} on {told_modules(network, recipe)}."
-
-
-def told_modules(network: Any, recipe: Recipe) -> str:
-    """The modules that an adapter goes on, for a person: layers as one."""
-    found: dict[str, int] = {}
-    for name in matched_modules(network, recipe.lora_modules):
-        short = re.sub(r"\.\d+\.", ".*.", name)
-        found[short] = found.get(short, 0) + 1
-    return ", ".join(f"{name} ({count})" for name, count in found.items())
+def _adapter(network: Any, recipe: Recipe) -> Iterator[str]:
+    """Sentences about the modules that an adapter goes on, and its dropout."""
+    names = matched_modules(network, recipe.lora_modules)
+    ends = collections.Counter(name.rpartition(".")[2] for name in names)
+    by_count: dict[int, list[str]] = {}
+    for end, count in ends.items():
+        by_count.setdefault(count, []).append(end)
+    tower = language_tower(network)
+    where = next(name for name, module in network.named_modules() if module is tower)
+    yield (
+        f"LoRA of rank {recipe.lora_rank} on {counted(len(names), 'module')} in {where}, none "
+        "outside it:"
+    )
+    parts = [f"{', '.join(found)} ({count} each)" for count, found in by_count.items()]
+    yield f"  {', '.join(parts)}."
+    if not recipe.dropout:
+        yield "The adapter has no dropout."
+    else:
+        yield (
+            f"Dropout {recipe.dropout} is on what goes into the adapter; the base's own stays "
+            "as it is."
+        )
 
 
 def _dropout(network: Any, rate: float) -> str:
@@ -176,10 +210,25 @@ def _dropout(network: Any, rate: float) -> str:
             module.p = rate
             layers += 1
     if not attention + layers:
-        return f"Training all weights. Dropout {rate} has no effect: this architecture has none."
+        return f"Training all weights. Dropout {rate} does nothing: this architecture has none."
     where = [f"the attention of {counted(attention, 'layer')}"] if attention else []
     where += [counted(layers, "dropout layer")] if layers else []
     return (
-        f"Training all weights. Dropout {rate} is on {' and '.join(where)} of the language tower; "
-        "the architecture has it nowhere else there."
+        f"Training all weights. Dropout {rate} is on {' and '.join(where)} of the language tower "
+        "alone."
     )
+
+
+def reaches_all(network: Any, batch: Mapping[str, Any]) -> bool:
+    """Whether every weight that is trained has a part in what the network says of a batch: what
+    has none (layers of a picture encoder whose output is not looked at) gets no gradient."""
+    inputs = {name: value for name, value in batch.items() if name != "labels"}
+    begin = network(**inputs, use_cache=False).logits.grad_fn
+    found, seen, left = set(), {begin}, [begin]
+    while left:
+        node = left.pop()
+        found.add(id(getattr(node, "variable", None)))  # where a gradient ends up
+        new = {one for one, _ in node.next_functions if one is not None} - seen
+        seen |= new
+        left += new
+    return all(id(weight) in found for weight in network.parameters() if weight.requires_grad)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from spare.disk import disk_error, replaced, write_json
+from spare.errors import SpareError
 from spare.finetune.pairs import CARD, Pairs
 from spare.finetune.recipes import Recipe
 from spare.harness.environment import environment
@@ -38,11 +39,13 @@ def lineage(
     Args:
         weights: digest of the base's.
         data: the data set and, if there is one, the general one.
+        recipe: as it was carried out here.
         left_out: pictures that were not to be had.
     """
     values = dataclasses.asdict(recipe)
     seed = values.pop("seed")
     del values["workers"]  # changes nothing of the outcome
+    del values["base"]  # what the recipe is meant for; the true one stands beside it
     found: dict[str, Any] = {
         "base": {"name": _called(checkpoint), "weights": weights, "revision": checkpoint.revision},
         "data": _of_data(data[0]),
@@ -103,7 +106,8 @@ def save(
 
 
 def cast(state: Mapping[str, Any], checkpoint: Checkpoint) -> dict[str, Any]:
-    """Weights in the precision that the base's files have them in."""
+    """Weights in the precision that the base's files have them in. Raises SpareError if one does
+    not fit it."""
     import torch
 
     text = checkpoint.config.get("text_config") or {}
@@ -117,6 +121,11 @@ def cast(state: Mapping[str, Any], checkpoint: Checkpoint) -> dict[str, Any]:
         same = (value.data_ptr(), value.dtype, value.shape, value.stride())
         if value.is_floating_point() and same not in made:
             made[same] = value.to(dtype)
+            if value.isfinite().all() and not made[same].isfinite().all():
+                raise SpareError(
+                    f"{key} has grown too large for the base's precision, {name}, so no checkpoint "
+                    "is written. Train with a lower lr, into another --out."
+                )
         found[key] = made.get(same, value)
     return found
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import math
 import re
+import textwrap
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, dataclass, fields
@@ -126,7 +127,7 @@ def load_recipe(name: str, settings: Mapping[str, Any] | None = None) -> Recipe:
     path = Path(name) if name.endswith(".toml") else FOLDER / f"{name}.toml"
     if not path.is_file():
         raise SpareError(
-            f"There is no recipe {name}{_near(name, recipe_names())}; there are "
+            f"There is no recipe {name}{near(name, recipe_names())}; there are "
             f"{', '.join(recipe_names())}, or give the path of a .toml file."
         )
     try:
@@ -136,9 +137,9 @@ def load_recipe(name: str, settings: Mapping[str, Any] | None = None) -> Recipe:
     values = {"name": path.stem, **told, **(settings or {})}
     for key in values:
         if key not in TYPES:
-            raise SpareError(
-                f"A recipe has no {key!r}{_near(key, TYPES)}; it has {', '.join(TYPES)}."
-            )
+            hint = near(key, TYPES)
+            more = "" if hint else "\n" + textwrap.fill(f"It has {', '.join(TYPES)}.", 98)
+            raise SpareError(f"A recipe has no {key!r}{hint}.{more}")
     values = {key: _read(key, value) for key, value in values.items()}
     absent = [one.name for one in fields(Recipe) if one.default is MISSING]
     absent = [key for key in absent if key not in values]
@@ -149,9 +150,10 @@ def load_recipe(name: str, settings: Mapping[str, Any] | None = None) -> Recipe:
     return recipe
 
 
-def _near(name: str, names: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name, list(names), 1, 0.5)
-    return f" (did you mean {near[0]}?)" if near else ""
+def near(name: str, names: Iterable[str]) -> str:
+    """The one of some names that is most like this one, for a sentence; "" if none is."""
+    found = difflib.get_close_matches(name, list(names), 1, 0.5)
+    return f" (did you mean {found[0]}?)" if found else ""
 
 
 def _read(key: str, value: Any) -> Any:
@@ -178,7 +180,7 @@ def _check(recipe: Recipe) -> None:
         if value not in allowed:
             raise SpareError(
                 f"{key} of a recipe is {' or '.join(allowed)}, and not {value!r}"
-                f"{_near(value, allowed)}."
+                f"{near(value, allowed)}."
             )
     for key, kind in TYPES.items():
         if kind not in ("int", "float"):

@@ -18,12 +18,14 @@ from typing import Any
 from spare.disk import write_json
 from spare.errors import DataError, ModelError, PictureError, SpareError, counted
 from spare.finetune.pairs import Pairs
-from spare.finetune.sequences import Encoder
+from spare.finetune.sequences import Encoder, collate
 from spare.harness.models.prompts import signs
 from spare.images import Picture, open_picture
 
 Size = tuple[int, int]
 """Width and height in pixels."""
+
+SMALL: Size = (64, 64)
 
 SECONDS = 30.0
 """From one sentence about how many pictures are opened to the next."""
@@ -106,7 +108,7 @@ class Lengths:
         self._encoder = encoder
         self._of_size: dict[Size, int | str] = {}
         tokenizer = encoder.tokenizer
-        bare = encoder.encode(_blank((64, 64)), [("a", "a")], True)[0]
+        bare = encoder.encode(_blank(SMALL), [("a", "a")], True)[0]
         if not self._beginning(bare):
             raise ModelError("It is not known which tokens stand for pictures in this model.")
         around = len(bare) - self._beginning(bare) - 2
@@ -137,6 +139,11 @@ def _blank(size: Size) -> Any:
     import PIL.Image
 
     return PIL.Image.new("RGB", size, "grey")
+
+
+def blank_batch(encoder: Encoder) -> dict[str, Any]:
+    """The smallest batch there is."""
+    return collate(encoder.encode(_blank(SMALL), [("a", "a")], False), 0, False)
 
 
 def _tokens(tokenizer: Any, texts: Any) -> Iterator[Sequence[int]]:

@@ -2,40 +2,34 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
-import errno
 import functools
 import json
-import logging
 import math
-import os
+import sys
 import time
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from safetensors import SafetensorError
 from transformers import TrainerCallback
 from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
-from spare.disk import disk_error
-from spare.errors import PictureError, SpareError
-from spare.finetune.checkpoints import CURVE, last_whole, mark_whole, step_of
+from spare.errors import SpareError
+from spare.finetune.checkpoints import CURVE, mark_whole
+from spare.finetune.faults import kept
 from spare.finetune.network import OPTIMISERS
 from spare.finetune.pairs import Pairs
 from spare.finetune.plan import Batch, Plan
 from spare.finetune.recipes import Recipe
 from spare.finetune.sequences import Encoder, collate
-from spare.harness.models.transformers import NO_MEMORY
 
 if TYPE_CHECKING:
     import torch
-
-NO_ROOM = ("No space left", "PytorchStreamWriter", "inline_container", "unexpected pos")
-"""What safetensors and torch say of a disk that is full."""
 
 KEPT = 2
 """Checkpoints that are kept: while one is written, the one before is whole."""
@@ -79,6 +73,10 @@ class Batches:
         return datasets.Dataset.from_dict({"number": range(len(self._order))})
 
     def __call__(self, rows: Sequence[Mapping[str, int]]) -> dict[str, torch.Tensor]:
+        from torch.utils.data import get_worker_info
+
+        if get_worker_info() is not None:
+            sys.excepthook = _tell_of_worker
         (row,) = rows
         return self.make(self._order[row["number"]])
 
@@ -94,23 +92,28 @@ class Batches:
         return collate(sequences, self._padding, self._shared)
 
 
-def check_reports(report_to: str) -> list[str]:
-    """The names in a list by commas. Raises SpareError if one of them is not to be had."""
-    from transformers.integrations.integration_utils import get_available_reporting_integrations
-
-    names = [name.strip() for name in report_to.split(",") if name.strip()]
-    there = get_available_reporting_integrations()
-    for name in names:
-        if name not in there:
-            have = f"here are {', '.join(there)}" if there else "none is installed here"
-            raise SpareError(f"--report-to knows no {name}: {have}. `pip install {name}` may help.")
-    return names
+def _tell_of_worker(
+    kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
+    """A thread of a process that prepares batches hands tensors over. When the trainer is killed,
+    it finds nobody there, and would write its stack trace over whatever is on the screen."""
+    if not isinstance(error, (ConnectionError, EOFError)):
+        sys.__excepthook__(kind, error, trace)
 
 
 def trainer_settings(
-    recipe: Recipe, plan: Plan, training: Path, bf16: bool, report_to: str
+    recipe: Recipe,
+    plan: Plan,
+    training: Path,
+    bf16: bool,
+    reports: Sequence[str],
+    all_reached: bool,
 ) -> SFTConfig:
-    """What TRL's trainer is told."""
+    """What TRL's trainer is told.
+
+    Args:
+        all_reached: every weight that is trained gets a gradient from every batch.
+    """
     import torch
 
     return SFTConfig(
@@ -140,21 +143,32 @@ def trainer_settings(
         dataloader_num_workers=recipe.workers,
         dataloader_pin_memory=torch.cuda.is_available(),
         average_tokens_across_devices=True,
+        # TRL has it looked for, since its batches may have no picture. Ours always have one.
+        ddp_find_unused_parameters=not all_reached,
         remove_unused_columns=False,
         dataset_kwargs={"skip_prepare_dataset": True},
         max_length=None,
         loss_type="nll",
         disable_tqdm=True,
-        report_to=check_reports(report_to) or "none",
+        report_to=list(reports) or "none",
     )
 
 
 class Trainer(SFTTrainer):  # type: ignore[misc]
-    """TRL's, with a loss that is a mean over a step for every family, checkpoints that are read as
-    they were written, a clock for the time spent waiting for data, and no card of its own."""
+    """TRL's, with a loss that is a mean over a step for every family, checkpoints that are sound
+    and read as they were written, a clock for the time spent waiting for data, and no card of its
+    own.
 
-    def __init__(self, *settings: Any, **named: Any) -> None:
+    Attributes:
+        largest: the batch that weights are tried on.
+        sound: the last step whose weights are known to give a loss; 0 is the base.
+        waited: seconds spent waiting for data.
+    """
+
+    def __init__(self, *settings: Any, largest: Mapping[str, torch.Tensor], **named: Any) -> None:
         super().__init__(*settings, **named)
+        self.largest = largest
+        self.sound = 0
         self.waited = 0.0
         # Some families (Qwen2.5-VL, Qwen3-VL) say that they take no number of tokens to divide
         # their own loss by. The loss is TRL's, which takes it; without, it would be a mean of the
@@ -167,6 +181,83 @@ class Trainer(SFTTrainer):  # type: ignore[misc]
         found = super().get_batch_samples(*settings, **named)
         self.waited += time.monotonic() - started
         return found
+
+    def share_head(self) -> None:
+        """Where FSDP2 has cut up the matrix that speaks the words, TRL puts it together by itself,
+        and each device would keep the gradient of its own batch for its part: here it is the mean
+        over all, as for any other weight."""
+        from torch.distributed.tensor import DTensor, Partial
+
+        weight = self.model.get_output_embeddings().weight
+        if isinstance(weight, DTensor):
+            mean = [Partial("avg")] * weight.device_mesh.ndim
+            gather = functools.partial(weight.full_tensor, grad_placements=mean)
+            weight.full_tensor = gather  # type: ignore[method-assign]
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        self.require_sound()
+        super()._save_checkpoint(model, trial)
+
+    def require_sound(self) -> None:
+        """Compute the gradient of the largest batch and forget it: what does not fit into the
+        memory is known before the first step, and weights that can be neither used nor gone on
+        from before they are written. (A step's own loss is of the weights before it.)
+
+        Raises:
+            SpareError: in all processes: there is no loss, no gradient, or a weight is no number.
+        """
+        import torch
+
+        devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
+        metrics = self._metrics["train"]
+        seen = self._total_train_tokens  # type: ignore[has-type]
+        self._metrics["train"] = collections.defaultdict(list)
+        with torch.random.fork_rng(devices=devices):
+            loss = self._rehearsed()
+        self._metrics["train"], self._total_train_tokens = metrics, seen
+        weights = [weight for weight in self.model.parameters() if weight.requires_grad]
+        gradients = [weight.grad for weight in weights if weight.grad is not None]
+        broken = [_broken(values, loss.device) for values in ([loss], gradients, weights)]
+        self.model_wrapped.zero_grad()
+        # Where weights are shared out, a process sees its own part alone.
+        broken = self.accelerator.reduce(torch.stack(broken)).tolist()
+        step = self.state.global_step
+        when = f"after step {step:,}" if step else "before the first step"
+        if broken[0]:
+            raise self.spoilt(f"The loss that the weights give {when} is {loss.item()}")
+        if broken[1] or broken[2]:
+            what = "weights" if broken[2] else "gradients that the weights give"
+            raise self.spoilt(f"The {what} {when} are not all numbers")
+        self.sound = step
+
+    def _rehearsed(self) -> torch.Tensor:
+        """The loss of the largest batch, with its gradients in the weights."""
+        import torch
+
+        batch = dict(self.largest)
+        learnt = (batch["labels"][:, 1:] != -100).sum().to(self.args.device)
+        if self.is_deepspeed_enabled:  # its engine takes no gradient back
+            with torch.no_grad(), self.compute_loss_context_manager():
+                ready = self._prepare_inputs(batch)
+                loss = self.compute_loss(self.model_wrapped, ready, num_items_in_batch=learnt)
+        else:
+            self.current_gradient_accumulation_steps = 1
+            loss = self.training_step(self.model_wrapped, batch, learnt)
+        found: torch.Tensor = loss.detach().float()
+        return found
+
+    def spoilt(self, what: str) -> SpareError:
+        """The error for weights that give no loss."""
+        if not self.state.global_step:
+            bf16 = " or want precision=float32" if self.args.bf16 else ""
+            return SpareError(f"{what}: the base's are broken{bf16}.")
+        last = f"those of step {self.sound:,}" if self.sound else "the base's"
+        precision = ", or precision=float32" if self.args.bf16 else ""
+        return SpareError(
+            f"{what}, and nothing can be learnt from here on. The last sound weights were {last}. "
+            f"{kept(Path(self.args.output_dir))} Try a lower lr, or more warmup_steps{precision}, "
+            "in another --out."
+        )
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         # A checkpoint is written under the names that published files have, and read under those
@@ -190,21 +281,16 @@ class Trainer(SFTTrainer):  # type: ignore[misc]
     def create_model_card(self, *settings: Any, **named: Any) -> None:
         """Nothing: the card is `outputs.card`."""
 
-    def rehearse(self, batch: Mapping[str, torch.Tensor]) -> None:
-        """Compute the gradient of a batch and forget it: what does not fit into the memory is
-        known before the first step."""
-        import torch
 
-        if self.is_deepspeed_enabled:  # its engine takes no gradient back
-            return
-        devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
-        with torch.random.fork_rng(devices=devices):
-            self.current_gradient_accumulation_steps = 1
-            learnt = (batch["labels"][:, 1:] != -100).sum().to(self.args.device)
-            self.training_step(self.model_wrapped, dict(batch), learnt)
-        self.model_wrapped.zero_grad()
-        self._metrics["train"].clear()
-        self._total_train_tokens = 0
+def _broken(values: Sequence[torch.Tensor], device: torch.device) -> torch.Tensor:
+    """How many of some tensors have anything but finite numbers in the part that is here."""
+    import torch
+
+    count = torch.zeros((), device=device)
+    for value in values:
+        mine = value.to_local() if hasattr(value, "to_local") else value
+        count += (~mine.isfinite().all()).to(count)
+    return count
 
 
 @contextlib.contextmanager
@@ -225,16 +311,15 @@ def _own_names(network: Any) -> Iterator[None]:
 class Watch(TrainerCallback):  # type: ignore[misc]
     """Writes the curve, tells progress, stops at a loss that is no number, marks checkpoints."""
 
-    def __init__(
-        self, trainer: Trainer, largest: Mapping[str, Any], on_event: Callable[[Event], None]
-    ) -> None:
-        self.trainer, self.largest, self.on_event = trainer, largest, on_event
+    def __init__(self, trainer: Trainer, on_event: Callable[[Event], None]) -> None:
+        self.trainer, self.on_event = trainer, on_event
         self.training = Path(trainer.args.output_dir)
         self.started, self.before = 0.0, 0
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Try the largest batch, and go on with the curve behind the checkpoint."""
-        self.trainer.rehearse(self.largest)
+        self.trainer.share_head()
+        self.trainer.require_sound()
         self.started, self.before = time.monotonic(), state.global_step
         if args.should_save:
             _cut(self.training / CURVE, self.before)
@@ -246,11 +331,10 @@ class Watch(TrainerCallback):  # type: ignore[misc]
         loss, norm = logs["loss"], logs.get("grad_norm", 0.0)
         if not (math.isfinite(loss) and math.isfinite(norm)):
             what = "loss" if not math.isfinite(loss) else "gradient's norm"
-            raise SpareError(
-                f"The {what} of step {state.global_step} is {loss if what == 'loss' else norm}: "
-                f"nothing can be learnt from here on. {kept(self.training)} Try a lower lr, more "
-                "warmup_steps, or precision=float32, in another --out."
+            raise self.trainer.spoilt(
+                f"The {what} of step {state.global_step} is {loss if what == 'loss' else norm}"
             )
+        self.trainer.sound = state.global_step - 1
         seconds = time.monotonic() - self.started
         if args.should_save:
             line = {
@@ -285,75 +369,3 @@ def _cut(path: Path, step: int) -> None:
                 if json.loads(line)["step"] <= step:
                     lines.append(line + "\n")
     path.write_text("".join(lines), "utf-8")
-
-
-def kept(training: Path) -> str:
-    """A sentence about the last whole checkpoint."""
-    last = last_whole(training)
-    if last is None:
-        return "No checkpoint was due before that."
-    return f"The checkpoint of step {step_of(last)} is whole, in {last}."
-
-
-@contextlib.contextmanager
-def sentences(training: Path) -> Iterator[None]:
-    """Turns what may befall a training into a SpareError that says what is left."""
-    import torch
-
-    advice = (
-        f"The memory is not enough. {kept(training)} Lower batch_tokens or max_pixels, set "
-        "gradient_checkpointing=true, or train an adapter (weights=lora)."
-    )
-    try:
-        yield
-    except torch.OutOfMemoryError:
-        raise SpareError(advice) from None
-    except (RuntimeError, SafetensorError, OSError) as error:
-        if any(words in str(error) for words in NO_MEMORY):
-            raise SpareError(advice) from None
-        full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-        full = full or any(words in str(error) for words in NO_ROOM)
-        if full:
-            problem = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            raise SpareError(f"{disk_error(training, problem)} {kept(training)}") from None
-        raise
-    except PictureError as error:  # of a process that prepares batches, or our own
-        raise SpareError(f"{_of_worker(str(error)) or error} {kept(training)}") from None
-    except SpareError as error:
-        found = _of_worker(str(error))
-        if found:
-            raise SpareError(f"{found} {kept(training)}") from None
-        raise
-
-
-def _of_worker(text: str) -> str:
-    """The sentence at the end of the stack trace that torch makes of an error in a process which
-    prepares batches; "" if there is no stack trace."""
-    for line in reversed(text.strip().splitlines()) if text.startswith("Caught ") else ():
-        name, _, sentence = line.partition(": ")
-        if name.startswith("spare.errors."):
-            return sentence
-    return ""
-
-
-@contextlib.contextmanager
-def undisturbed() -> Iterator[None]:
-    """No bars, reports and advice of the libraries' own inside: what matters in them is raised."""
-    from transformers.utils import logging as transformers_logging
-
-    level = transformers_logging.get_verbosity()
-    names = ("trl", "accelerate", "torch.distributed", "peft")
-    levels = {name: logging.getLogger(name).level for name in names}
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
-    for name in names:
-        logging.getLogger(name).setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        transformers_logging.set_verbosity(level)
-        transformers_logging.enable_progress_bar()
-        for name, was in levels.items():
-            logging.getLogger(name).setLevel(was)

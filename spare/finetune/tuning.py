@@ -17,11 +17,15 @@ from spare.disk import locked, write_json
 from spare.errors import SpareError, counted
 from spare.finetune import outputs
 from spare.finetune.checkpoints import CURVE, last_whole, step_of
+from spare.finetune.evaluations import Evaluations, check
+from spare.finetune.folders import agree
 from spare.finetune.network import (
     check_optimiser,
+    check_reports,
     computes_in_bf16,
     load_for_training,
     lora_config,
+    reaches_all,
     require_packages,
 )
 from spare.finetune.pairs import Pairs, read_pairs
@@ -32,10 +36,9 @@ from spare.harness.models.digests import digest_files
 from spare.harness.models.loading import LINEAGE, Checkpoint, find_checkpoint, load_processor
 
 if TYPE_CHECKING:
-    from spare.finetune.evaluations import Evaluations
     from spare.finetune.training import Event
 
-REQUEST, RESULT, SIZES = "request.json", "training.json", "pictures.json"
+RESULT, SIZES = "training.json", "pictures.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,12 +109,15 @@ def fine_tune(
     if not (model or recipe.base):
         raise SpareError(f"Recipe {recipe.name} names no base; give one with --model.")
     check_optimiser(recipe)
+    reports = check_reports(report_to)
+    if evaluations is not None:
+        check(evaluations)
     found = []
     for number in range(max(1, seeds)):
         one = dataclasses.replace(recipe, seed=recipe.seed + number)
         folder = Path(out) / f"seed-{one.seed}" if seeds else Path(out)
         base = find_checkpoint(model or recipe.base)
-        job = _Job(one, base, folder, report_to, on_event, Path(out), evaluations)
+        job = _Job(one, base, folder, reports, on_event, Path(out), evaluations)
         found.append(job.run(data, general, pictures, blobs))
     return found
 
@@ -124,13 +130,13 @@ class _Job:
         recipe: Recipe,
         checkpoint: Checkpoint,
         out: Path,
-        report_to: str,
+        reports: Sequence[str],
         on_event: Callable[[Event], None],
         shelf: Path,
         evaluations: Evaluations | None = None,
     ) -> None:
         self.recipe, self.checkpoint, self.out = recipe, checkpoint, out
-        self.report_to, self.evaluations = report_to, evaluations
+        self.reports, self.evaluations = reports, evaluations
         self.training = out / "training"
         # Seeds have one list of pictures.
         self.shelf = self.training if shelf == out else shelf
@@ -170,39 +176,13 @@ class _Job:
         return FineTuned(self.folder, self.adapter, self.recipe.seed, result, result["command"])
 
     def _agree(self, weights: str, sets: Sequence[Pairs]) -> None:
-        """Write down what is asked for; raise SpareError if the folder is of something else."""
         asked: dict[str, Any] = {
             "base": weights,
             "data": [pairs.digest for pairs in sets],
             "recipe": dataclasses.asdict(self.recipe),
             "evaluations": self._asked(),
         }
-        path = self.training / REQUEST
-        if not path.is_file():
-            if self.first:
-                strange = [one.name for one in self.out.iterdir() if one.name not in (".lock",)]
-                if "training" not in strange and strange:
-                    raise SpareError(
-                        f"{self.out} holds something else ({strange[0]}); choose another --out."
-                    )
-                self.training.mkdir(parents=True, exist_ok=True)
-                write_json(path, asked)
-            return
-        before = json.loads(path.read_bytes())
-        old, new = ({**one, **dict(one["recipe"])} for one in (before, asked))
-        free = {"recipe", "workers"}  # what changes nothing of the outcome
-        differ = [key for key in new if key not in free and old.get(key) != new[key]]
-        # Before the first step a value may still be set otherwise: that is what sentences advise.
-        begun = last_whole(self.training) is not None or (self.training / CURVE).is_file()
-        if differ and not begun and not {"base", "data"}.intersection(differ):
-            if self.first:
-                write_json(path, asked)
-            return
-        if differ:
-            raise SpareError(
-                f"{self.out} is a training with another {', '.join(differ)}; choose another --out, "
-                "or repeat the command that began it."
-            )
+        agree(self.out, self.training, asked, self.first)
 
     def _asked(self) -> dict[str, Any] | None:
         """The evaluations as JSON has them."""
@@ -213,7 +193,7 @@ class _Job:
     def _train(self, weights: str, sets: Sequence[Pairs]) -> None:
         from accelerate import PartialState
 
-        from spare.finetune.training import undisturbed
+        from spare.finetune.faults import undisturbed
 
         with undisturbed():
             import torch
@@ -239,9 +219,10 @@ class _Job:
         """Everything between a loaded network and a finished one."""
         from transformers import set_seed
 
-        from spare.finetune import evaluations, training, watching
+        from spare.finetune import evaluations, faults, training, watching
         from spare.finetune.branches import see_branches
         from spare.finetune.sequences import Encoder
+        from spare.finetune.survey import blank_batch
 
         encoder = Encoder(preparer, ends)
         materials = [
@@ -255,11 +236,17 @@ class _Job:
         self._tell(whole, recipe)
         padding = processor.tokenizer.pad_token_id or 0
         batches = training.Batches(whole, sets, encoder, padding, recipe.layout == "shared")
+        # An adapter is in the language tower, all of whose layers speak.
+        all_reached = self.adapter or spread.num_processes == 1
+        all_reached = all_reached or reaches_all(network, blank_batch(encoder))
         set_seed(recipe.seed)
-        with training.sentences(self.training):
+        with faults.sentences(self.training):
             trainer = training.Trainer(
                 network,
-                training.trainer_settings(recipe, whole, self.training, bf16, self.report_to),
+                training.trainer_settings(
+                    recipe, whole, self.training, bf16, self.reports, all_reached
+                ),
+                largest=batches.make(whole.largest),
                 train_dataset=batches.numbers(),
                 data_collator=batches,
                 # One of its own: it saves it, and ours remembers pictures.
@@ -269,14 +256,17 @@ class _Job:
             from transformers.trainer_callback import PrinterCallback
 
             trainer.remove_callback(PrinterCallback)
-            watch = training.Watch(trainer, batches.make(whole.largest), self.say)
-            trainer.add_callback(watch)
+            trainer.add_callback(training.Watch(trainer, self.say))
             if self.evaluations is not None:
                 pixels = recipe.max_pixels or None
                 trainer.add_callback(
                     watching.Evaluate(
                         trainer, self.evaluations, self.checkpoint, pixels, self.adapter, self.note
                     )
+                )
+            if os.environ.get("ACCELERATE_USE_FSDP") == "true" and not trainer.is_fsdp_enabled:
+                self.note(
+                    "accelerate shards no weights here: each process has all (FSDP is for GPUs)."
                 )
             self._require_fit()
             last = last_whole(self.training, remove=self.first)
@@ -302,7 +292,8 @@ class _Job:
         if self.first:
             result = self._result(whole, trainer, told.metrics["train_runtime"])
             write_json(self.training / RESULT, result)
-            lineage = outputs.lineage(self.checkpoint, weights, sets, self.recipe, left_out)
+            done = dataclasses.replace(recipe, precision="bf16" if bf16 else "float32")
+            lineage = outputs.lineage(self.checkpoint, weights, sets, done, left_out)
             if asked := self._asked():
                 # Scores at these tasks are of weights that were chosen by them.
                 lineage["chosen by"] = {key: asked[key] for key in asked if key != "data"}
@@ -380,11 +371,16 @@ class _Job:
             f"{steps:,} steps of {recipe.batch} pairs, layout {recipe.layout}, in "
             f"{whole.accumulation} per device and step of up to {whole.tokens:,} tokens."
         )
+        if whole.tokens > recipe.batch_tokens:
+            self.note(
+                f"batch_tokens={recipe.batch_tokens} is less than a pair with its picture: such a "
+                f"pair is a batch of its own, of up to {whole.tokens:,} tokens."
+            )
         if recipe.warmup_steps >= steps:
             self.note(
-                f"The warm-up of {recipe.warmup_steps:,} steps is longer than the training: the "
-                f"learning rate ends at {recipe.lr * steps / recipe.warmup_steps:.2g} and never "
-                f"comes to {recipe.lr:.2g}. Set warmup_steps."
+                f"The warm-up ({recipe.warmup_steps:,} steps) outlasts the training: lr ends at "
+                f"{recipe.lr * steps / recipe.warmup_steps:.2g}, not {recipe.lr:.2g}; set "
+                "warmup_steps."
             )
 
     def _result(self, whole: Plan, trainer: Any, seconds: float) -> dict[str, Any]:
