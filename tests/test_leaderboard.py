@@ -24,8 +24,10 @@ from spare.demo.checkpoint import build_checkpoint
 from spare.demo.world import write_world
 from spare.errors import SpareError
 from spare.harness.run import FORMAT, Score
+from spare.leaderboards.board import headings
+from spare.leaderboards.board_tables import grids
 from spare.leaderboards.grids import Column, Grid, written
-from spare.leaderboards.leaderboard import grids, headings, leaderboard
+from spare.leaderboards.leaderboard import leaderboard
 from spare.leaderboards.published import columns, published
 from spare.tasks import SUITES, load_task
 

@@ -45,8 +45,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from spare.finetune.cycle import cycle
     from spare.leaderboards import comparisons
+    from spare.leaderboards.board_tables import grids
     from spare.leaderboards.grids import show
-    from spare.leaderboards.leaderboard import grids, leaderboard
+    from spare.leaderboards.leaderboard import leaderboard
 
     with progress() as on_event:
         found = cycle(

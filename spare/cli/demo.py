@@ -38,8 +38,9 @@ def run(arguments: argparse.Namespace) -> int:
 def tell(story: Story) -> int:
     """Print what the story came to; returns the exit code."""
     from spare.demo.outcome import tables
+    from spare.leaderboards.board_tables import grids
     from spare.leaderboards.grids import show
-    from spare.leaderboards.leaderboard import grids, leaderboard
+    from spare.leaderboards.leaderboard import leaderboard
 
     runs = [run.path for run in story.runs]
     # What matters most comes last: there the eye is.

@@ -36,8 +36,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from spare.errors import SpareError
+    from spare.leaderboards.board_tables import as_csv, as_json, grids
+    from spare.leaderboards.collection import load_one
     from spare.leaderboards.grids import show, written
-    from spare.leaderboards.leaderboard import as_csv, as_json, grids, leaderboard, load_one
+    from spare.leaderboards.leaderboard import leaderboard
     from spare.leaderboards.model_cards import model_card
 
     if arguments.format == "hf-model-card":

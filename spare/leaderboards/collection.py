@@ -58,3 +58,11 @@ def run_names(paths: Iterable[Path]) -> dict[str, str]:
             length += 1
         names[str(path)] = "/".join(own[-length:])
     return names
+
+
+def load_one(path: str | Path) -> Run:
+    """The run of a model card. Raises SpareError if it has no score."""
+    run = load_run(path)
+    if not run.scores:
+        raise SpareError(f"{run.path} has no scores yet.")
+    return run

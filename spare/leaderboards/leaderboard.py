@@ -3,119 +3,21 @@ apart is ranked apart."""
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 import statistics
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from spare.errors import SpareError, counted
 from spare.harness.comparison import OWN
-from spare.harness.run import Run, Score, load_run
+from spare.harness.run import Run
+from spare.leaderboards.board import Cell, Kind, Leaderboard, Row, columns_of, figures, headings
 from spare.leaderboards.collection import load_runs, model_name, run_names
-from spare.leaderboards.grids import Column, Grid
-from spare.leaderboards.published import SOURCE, Reported, columns, published
-from spare.tasks import LISTED, SUITES, load_task
-
-WIDEST = 1.959964
-"""Standard errors on either side of a figure that hold 95 % of a normal distribution."""
-
-
-@dataclass(frozen=True, slots=True)
-class Kind:
-    """What the figures of one column are; only those that agree in all of it share one.
-
-    Attributes:
-        samples: how many questions; published: how many the published split has (0: unknown).
-        judge: the judge model, where the rules have one.
-        points: it is in points and not in per cent.
-    """
-
-    task: str
-    metric: str
-    split: str
-    version: int
-    layout: str
-    prompt: str
-    rules: str
-    judge: str
-    samples: int
-    published: int
-    points: bool
-
-    @property
-    def provisional(self) -> bool:
-        """It is over a part of the benchmark."""
-        return bool(self.published) and self.samples != self.published
-
-
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """A figure of one model.
-
-    Attributes:
-        low, high, stderr: its 95 % interval and standard error; None if unknown.
-        n: units counted; errors: samples that no reply was got for, and that count as wrong.
-        deviation: over several seeds, their standard deviation; None for a single run.
-        delta: the figure minus the base's; None without a base.
-    """
-
-    value: float
-    low: float | None = None
-    high: float | None = None
-    stderr: float | None = None
-    n: int = 0
-    errors: int = 0
-    deviation: float | None = None
-    delta: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """A run, several seeds of one recipe, or a reported model.
-
-    Attributes:
-        cells: one per column; None where there is no such score.
-        average: over the suite; None if there is no suite, or a task is missing.
-        ranks: the first and last place that it may have in what the board is ordered by: after the
-            models that are better beyond doubt, before those that are worse. None if that figure is
-            missing, provisional, or not measured here.
-        reported: its figures are from a paper.
-        lineage: "base → data", if it is known.
-        runs: the run directories behind it.
-    """
-
-    name: str
-    model: str
-    cells: tuple[Cell | None, ...]
-    average: Cell | None = None
-    ranks: tuple[int, int] | None = None
-    reported: bool = False
-    lineage: str = ""
-    runs: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Leaderboard:
-    """Runs side by side.
-
-    Attributes:
-        averaged: numbers of the columns that the average is over; empty without a suite.
-        notes: what must be known to read it. problems: what could not be shown, or not whole.
-    """
-
-    suite: str
-    base: str
-    columns: tuple[Kind, ...]
-    averaged: tuple[int, ...]
-    rows: tuple[Row, ...]
-    notes: tuple[str, ...]
-    problems: tuple[str, ...]
+from spare.leaderboards.published import SOURCE, Reported, published
+from spare.leaderboards.ranks import average, averaged_columns, deltas, first_column, ranked
+from spare.tasks import SUITES
 
 
 def leaderboard(
@@ -145,8 +47,8 @@ def leaderboard(
     if base and Path(base) not in {run.path for run in found}:
         about = [problem for problem in problems if str(base) in problem]
         raise SpareError(" ".join(about) or f"{base} has no scores to compare with.")
-    of_runs = [(run, dict(_figures(run, suite))) for run in found]
-    kinds = _columns(of_runs, suite)
+    of_runs = [(run, dict(figures(run, suite))) for run in found]
+    kinds = columns_of(of_runs, suite)
     if not kinds:
         raise SpareError(f"None of the runs has a score of a task of the suite {suite}.")
     notes: list[str] = []
@@ -154,95 +56,15 @@ def leaderboard(
     rows = _seeds(rows, {str(run.path): run for run in found}, notes)
     if published:
         rows += _reported(kinds, suite, notes)
-    averaged = _averaged(kinds, suite, notes)
-    rows = [replace(row, average=_average(row, averaged)) for row in rows]
+    averaged = averaged_columns(kinds, suite, notes)
+    rows = [replace(row, average=average(row, averaged)) for row in rows]
     if base:
-        rows = _deltas(rows, str(Path(base)), notes)
-    ordered = _ranked(rows, kinds, averaged)
+        rows = deltas(rows, str(Path(base)), notes)
+    ordered = ranked(rows, kinds, averaged)
     notes += _notes(ordered, kinds, averaged, suite)
     return Leaderboard(
         suite, str(base), tuple(kinds), averaged, tuple(ordered), tuple(notes), tuple(problems)
     )
-
-
-# Columns
-
-
-def _figures(run: Run, suite: str) -> Iterator[tuple[Kind, Cell]]:
-    """The figures of a run that are shown: of each task and prompt under its default rules, or
-    else under the first that it was judged by."""
-    places: dict[tuple[str, str, str], dict[str, Score]] = {}
-    for score in run.scores:
-        if not suite or score.task in SUITES[suite]:
-            places.setdefault(score.place, {})[score.rules] = score
-    for scores in places.values():
-        score = _default(scores)
-        for name in _metrics(score, suite):
-            figure = score.metrics.get(name)
-            if figure is None or figure["value"] is None:
-                continue
-            kind = Kind(
-                task=score.task,
-                metric=name,
-                split=score.split,
-                version=score.version,
-                layout=score.layout,
-                prompt=score.prompt,
-                rules=score.rules,
-                judge=score.judge,
-                samples=score.samples,
-                published=score.published,
-                points=score.chance.get(score.headline, 0) > 100,
-            )
-            numbers = {part: figure[part] for part in ("value", "low", "high", "stderr", "n")}
-            yield kind, Cell(**numbers, errors=score.errors)
-
-
-def _default(scores: Mapping[str, Score]) -> Score:
-    first = next(iter(scores.values()))
-    if first.task in LISTED and len(scores) > 1:
-        for name in load_task(first.task).prompt(first.prompt).rules:
-            if name in scores:
-                return scores[name]
-    return first
-
-
-def _metrics(score: Score, suite: str) -> list[str]:
-    """The headline; in the paper's suite what the paper's columns are."""
-    if suite != "spare-paper":
-        return [score.headline]
-    return [metric for task, metric in columns() if task == score.task]
-
-
-def _columns(of_runs: Iterable[tuple[Run, Mapping[Kind, Cell]]], suite: str) -> list[Kind]:
-    """Every kind of figure, in the order of the suite or the list of tasks; of one task's kinds
-    first the one that most runs have."""
-    many = Counter(kind for _, cells in of_runs for kind in cells)
-    order = list(SUITES[suite]) if suite else list(LISTED)
-    if suite == "spare-paper":
-        places = {figure: place for place, figure in enumerate(columns())}
-        return sorted(many, key=lambda kind: (places[kind.task, kind.metric], -many[kind]))
-
-    def place(kind: Kind) -> tuple[int, str, int]:
-        known = order.index(kind.task) if kind.task in order else len(order)
-        return known, kind.task, -many[kind]
-
-    return sorted(many, key=place)
-
-
-def headings(kinds: Sequence[Kind]) -> list[str]:
-    """A name for each column: the task, and what tells it from the task's other columns."""
-    names = []
-    for kind in kinds:
-        others = [one for one in kinds if (one.task, one.metric) == (kind.task, kind.metric)]
-        parts = [kind.task]
-        if any(one.metric != kind.metric for one in kinds if one.task == kind.task):
-            parts.append(kind.metric)
-        for field in ("split", "version", "layout", "prompt", "rules", "judge", "samples"):
-            if len({getattr(one, field) for one in others}) > 1:
-                parts.append(f"{field} {getattr(kind, field) or 'none'}")
-        names.append(" ".join(parts[:1]) + (f" ({', '.join(parts[1:])})" if parts[1:] else ""))
-    return names
 
 
 # Rows
@@ -382,112 +204,6 @@ def spatial_mean(row: Reported) -> float:
     return statistics.fmean(spatial)
 
 
-# The average, and the order
-
-
-def _averaged(kinds: Sequence[Kind], suite: str, notes: list[str]) -> tuple[int, ...]:
-    """The columns that the average of a suite is over: each task's first, if all tasks are there
-    and none of them is in points."""
-    if not suite:
-        return ()
-    first: dict[str, int] = {}
-    for number, kind in enumerate(kinds):
-        if not kind.points:
-            first.setdefault(kind.task, number)
-    points = {kind.task for kind in kinds if kind.points}
-    missing = [task for task in SUITES[suite] if task not in first and task not in points]
-    if missing:
-        notes.append(f"No average: no run has a score of {', '.join(missing)}.")
-        return ()
-    return tuple(first.values())
-
-
-def _average(row: Row, averaged: Sequence[int]) -> Cell | None:
-    """The mean over the suite's tasks, none missing; tasks are taken as independent."""
-    cells = [row.cells[number] for number in averaged]
-    known = [cell for cell in cells if cell is not None]
-    if not known or len(known) < len(cells):
-        return None
-    value = statistics.fmean(cell.value for cell in known)
-    if row.reported or any(cell.stderr is None for cell in known):
-        return Cell(value)
-    stderr = math.hypot(*(cell.stderr or 0.0 for cell in known)) / len(known)
-    # Each figure's own reach on either side (Zou and Donner 2008): at 100 % there is none upwards.
-    intervals = [_interval(cell) for cell in known]
-    below = math.hypot(*(figure - low for figure, low, _ in intervals)) / len(known)
-    above = math.hypot(*(high - figure for figure, _, high in intervals)) / len(known)
-    return Cell(value, value - below, value + above, stderr)
-
-
-def _deltas(rows: Sequence[Row], base: str, notes: list[str]) -> list[Row]:
-    reference = next((row for row in rows if base in row.runs), None)
-    if reference is None:
-        raise SpareError(f"{base} has no score of what is shown, so there is nothing to subtract.")
-    if len(reference.runs) > 1:
-        notes.append(f"Differences are to the mean of {reference.name}, which {base} is one of.")
-
-    def against(cell: Cell | None, other: Cell | None) -> Cell | None:
-        if cell is None or other is None:
-            return cell
-        return replace(cell, delta=cell.value - other.value)
-
-    return [
-        row
-        if row is reference or row.reported
-        else replace(
-            row,
-            cells=tuple(map(against, row.cells, reference.cells)),
-            average=against(row.average, reference.average),
-        )
-        for row in rows
-    ]
-
-
-def _ranked(rows: Sequence[Row], kinds: Sequence[Kind], averaged: Sequence[int]) -> list[Row]:
-    """Best first, with the places that each may have. Being told apart does not carry over from
-    pair to pair, so a single place for each would part models that cannot be told apart."""
-
-    first = _first(kinds)
-
-    def key(row: Row) -> Cell | None:
-        return row.average if averaged else row.cells[first]
-
-    ordered = sorted(rows, key=lambda row: -(key(row) or Cell(-math.inf)).value)
-    if any(kinds[number].provisional for number in (averaged or (first,))):
-        return ordered
-    measured = [
-        (row, *_interval(cell))
-        for row in ordered
-        if not row.reported and (cell := key(row)) is not None and cell.stderr is not None
-    ]
-    ranks = {}
-    for row, *own in measured:
-        better = sum(_better(other, own) for _, *other in measured)
-        worse = sum(_better(own, other) for _, *other in measured)
-        ranks[row.runs] = (better + 1, len(measured) - worse)
-    return [replace(row, ranks=ranks.get(row.runs)) for row in ordered]
-
-
-def _interval(cell: Cell) -> tuple[float, float, float]:
-    """The figure and its 95 % interval; what has a standard error alone is taken as normal."""
-    reach = WIDEST * (cell.stderr or 0.0)
-    low = cell.value - reach if cell.low is None else cell.low
-    high = cell.value + reach if cell.high is None else cell.high
-    return cell.value, low, high
-
-
-def _better(one: Sequence[float], other: Sequence[float]) -> bool:
-    """One figure is above another beyond doubt: the interval of their difference, put together
-    from their own (Newcombe 1998, method 10), lies above zero."""
-    (value, low, _), (base, _, high) = one, other
-    return value - base > math.hypot(value - low, high - base)
-
-
-def _first(kinds: Sequence[Kind]) -> int:
-    """The column that a board without an average is ordered by: the first whole benchmark."""
-    return next((number for number, kind in enumerate(kinds) if not kind.provisional), 0)
-
-
 def _notes(
     rows: Sequence[Row], kinds: Sequence[Kind], averaged: Sequence[int], suite: str
 ) -> Iterator[str]:
@@ -516,7 +232,7 @@ def _notes(
             if lacking and not row.reported:
                 yield f"{row.name} has no average: it lacks {', '.join(lacking)}."
     if any(row.ranks for row in rows):
-        what = "the average" if averaged else names[_first(kinds)]
+        what = "the average" if averaged else names[first_column(kinds)]
         yield (
             f"#: the places that a model may have: after those that are better in {what} beyond "
             "doubt, before those that are worse (95 %, as if they had answered different "
@@ -524,89 +240,3 @@ def _notes(
         )
     if any(cell and cell.errors for row in rows for cell in row.cells):
         yield "*: some samples got no reply and count as wrong."
-
-
-# Shown
-
-
-def grids(board: Leaderboard) -> list[Grid]:
-    """The board as a table."""
-    title = f"Suite {board.suite}" if board.suite else "Leaderboard"
-    names = headings(board.columns)
-    marks = [" (provisional)" if kind.provisional else "" for kind in board.columns]
-    with_average, with_lineage = bool(board.averaged), any(row.lineage for row in board.rows)
-    columns = [
-        Column("#", numeric=True, about="rank"),
-        Column("model"),
-        *([Column("from")] if with_lineage else []),
-        *([Column("average", numeric=True)] if with_average else []),
-        *(
-            Column(f"{name}{mark}", numeric=True, about=kind.metric)
-            for name, mark, kind in zip(names, marks, board.columns, strict=True)
-        ),
-    ]
-    rows = [
-        (
-            _places(row.ranks),
-            f"{row.name} (reported)" if row.reported else row.name,
-            *([row.lineage] if with_lineage else []),
-            *([_shown(row.average)] if with_average else []),
-            *map(_shown, row.cells),
-        )
-        for row in board.rows
-    ]
-    return [Grid(title, columns, rows, (*board.notes, *board.problems))]
-
-
-def _places(ranks: tuple[int, int] | None) -> str:
-    return "" if ranks is None else "–".join(map(str, dict.fromkeys(ranks)))
-
-
-def _shown(cell: Cell | None) -> str:
-    if cell is None:
-        return "-"
-    parts = [f"{cell.value:.1f}{'*' if cell.errors else ''}"]
-    if cell.deviation is not None:
-        parts.append(f"± {cell.deviation:.1f}")
-    elif cell.low is not None and cell.high is not None:
-        parts.append(f"[{cell.low:.1f}, {cell.high:.1f}]")
-    if cell.delta is not None:
-        parts.append(f"({cell.delta:+.1f})")
-    return " ".join(parts)
-
-
-def as_csv(board: Leaderboard) -> str:
-    """One line per figure, with everything that it belongs to."""
-    text = io.StringIO()
-    kinds = list(Kind.__dataclass_fields__)
-    cells = list(Cell.__dataclass_fields__)
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["name", "model", "reported", "first_rank", "last_rank", *kinds, *cells])
-    for row in board.rows:
-        for kind, cell in zip(board.columns, row.cells, strict=True):
-            if cell is not None:
-                # How a reported figure was asked and judged is not known.
-                belongs = [
-                    "" if row.reported and name not in ("task", "metric") else getattr(kind, name)
-                    for name in kinds
-                ]
-                numbers = [getattr(cell, name) for name in cells]
-                ranks = row.ranks or ("", "")
-                writer.writerow([row.name, row.model, row.reported, *ranks, *belongs, *numbers])
-    return text.getvalue()
-
-
-def as_json(board: Leaderboard) -> str:
-    """Everything, at full precision."""
-    told: dict[str, Any] = asdict(board)
-    for column, name in zip(told["columns"], headings(board.columns), strict=True):
-        column["heading"] = name
-    return json.dumps(told, indent=2, ensure_ascii=False) + "\n"
-
-
-def load_one(path: str | Path) -> Run:
-    """The run of a model card. Raises SpareError if it has no score."""
-    run = load_run(path)
-    if not run.scores:
-        raise SpareError(f"{run.path} has no scores yet.")
-    return run

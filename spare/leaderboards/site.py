@@ -15,11 +15,13 @@ from spare.errors import SpareError
 from spare.harness.comparison import compare
 from spare.harness.run import Run, Score
 from spare.leaderboards import charts, comparisons, diagnoses
+from spare.leaderboards.board import Leaderboard
+from spare.leaderboards.board_tables import grids
 from spare.leaderboards.breakdown import Slice, breakdown
 from spare.leaderboards.collection import load_runs, model_name, run_names
 from spare.leaderboards.failures import Look, thumbnail, view
 from spare.leaderboards.grids import Column, Grid
-from spare.leaderboards.leaderboard import Leaderboard, grids, leaderboard
+from spare.leaderboards.leaderboard import leaderboard
 from spare.leaderboards.pages import render
 from spare.leaderboards.tables import heading, number, share
 from spare.tasks import load_task
