@@ -34,7 +34,9 @@ TINY_EPOCHS = 20
 WORDS = ("left", "right", "mug", "table", "bowl", "chair", "on", "under", "lamp", "behind")
 
 
-def write_pairs(folder: Path) -> list[dict[str, Any]]:
+def write_pairs(
+    folder: Path, pictures: int = PICTURES, size: tuple[int, int] = SIZE
+) -> list[dict[str, Any]]:
     """A data set as `spare publish --pictures all` writes it, with questions of 8 to 14 words."""
     import pyarrow
     import pyarrow.parquet
@@ -42,10 +44,10 @@ def write_pairs(folder: Path) -> list[dict[str, Any]]:
 
     chance = random.Random(0)
     rows = []
-    for number in range(PICTURES):
-        image = Image.effect_noise(SIZE, 20).convert("RGB")
+    for number in range(pictures):
+        image = Image.effect_noise(size, 20).convert("RGB")
         for _ in range(6):
-            x, y = chance.randrange(SIZE[0]), chance.randrange(SIZE[1])
+            x, y = chance.randrange(size[0]), chance.randrange(size[1])
             colour = tuple(chance.randrange(256) for _ in range(3))
             ImageDraw.Draw(image).rectangle((x, y, x + 90, y + 60), fill=colour)
         file = io.BytesIO()

@@ -9,7 +9,7 @@ from pathlib import Path
 SCRIPTS = (
     *("bench_start.py", "bench_engine.py", "bench_memory.py", "bench_judging.py"),
     *("bench_leaderboard.py", "bench_site.py", "bench_generation.py"),
-    *("bench_finetune.py", "bench_ray.py"),
+    *("bench_finetune.py", "bench_ray.py", "bench_gpu.py"),
 )
 
 for name in SCRIPTS:

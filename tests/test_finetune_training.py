@@ -508,6 +508,42 @@ def test_an_adapter_tells_its_modules_and_dropout_and_the_true_base(qwen: World)
     assert "bf16" not in written
 
 
+@pytest.mark.parametrize("recipe", ["demo", "spare-7b"])
+def test_bf16_where_a_processor_stands_in_for_a_gpu(
+    qwen: World, monkeypatch: pytest.MonkeyPatch, recipe: str
+) -> None:
+    """Computed in bf16, and the weights that are trained stay float32."""
+    import torch
+
+    from spare.finetune import tuning
+
+    settings = {"max_steps": 6, "warmup_steps": 1, "dropout": 0.0}
+    qwen.train(f"{recipe} fine", recipe, precision="float32", **settings)
+    monkeypatch.setattr(tuning, "computes_in_bf16", lambda recipe, on_event: True)
+    seen: list[Any] = []
+
+    def look(event: Any) -> None:
+        last = last_whole(qwen.folder / f"{recipe} coarse" / "training")
+        if last is not None and not seen:
+            seen.append({value.dtype for value in qwen.weights(last).values()})
+
+    (found,) = spare.fine_tune(
+        recipe,
+        data=qwen.data,
+        out=qwen.folder / f"{recipe} coarse",
+        model=str(qwen.base),
+        settings=QUICK | settings | {"precision": "bf16"},
+        on_event=look,
+    )
+    assert read_lineage(found.folder)["recipe"]["precision"] == "bf16"
+    assert seen == [{torch.float32}]
+    losses = [
+        [one[1] for one in curve(qwen.folder / f"{recipe} {how}")] for how in ("fine", "coarse")
+    ]
+    assert losses[0] != losses[1]
+    assert losses[0] == pytest.approx(losses[1], rel=0.02)
+
+
 @pytest.mark.parametrize("family", ["qwen2_vl", "qwen2_5_vl"])
 def test_neither_layout_nor_batches_change_the_loss(tmp_path: Path, family: Family) -> None:
     """One step over all pairs: no order is left that they could differ in."""

@@ -395,9 +395,17 @@ class _Job:
             "seconds": seconds,
             "waited_seconds": trainer.waited,
             "devices": trainer.args.world_size,
+            "peak_memory": _peak_memory(),
             "notes": self.notes,
             "command": outputs.command(self.folder, self.recipe, self.checkpoint.name),
         }
+
+
+def _peak_memory() -> int | None:
+    """Bytes of this process' GPU that tensors took at most; None without one."""
+    import torch
+
+    return torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None
 
 
 def _several(
