@@ -373,8 +373,8 @@ class _Job:
         )
         if whole.tokens > recipe.batch_tokens:
             self.note(
-                f"batch_tokens={recipe.batch_tokens} is less than a pair with its picture: such a "
-                f"pair is a batch of its own, of up to {whole.tokens:,} tokens."
+                f"A pair with its picture has up to {whole.tokens:,} tokens, more than "
+                f"batch_tokens={recipe.batch_tokens}: it is a batch alone."
             )
         if recipe.warmup_steps >= steps:
             self.note(
