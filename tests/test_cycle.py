@@ -120,3 +120,11 @@ def test_several_processes_are_told_what_to_do(
             benchmarks=world,
             out=tmp_path / "cycle",
         )
+
+
+def test_what_training_lacks_is_known_before_the_base_is_evaluated(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(command(world, tmp_path / "cycle", "--report-to", "telegraph")) == 2
+    assert "--report-to knows no telegraph" in capsys.readouterr().err
+    assert not (tmp_path / "cycle").exists()

@@ -489,7 +489,7 @@ def test_precision_and_dropout_are_told(world: World) -> None:
     assert "batch_tokens" not in sentences
     world.train("told of length", told=told, batch_tokens=10, max_steps=1)
     (said,) = [one for one in told if "batch_tokens" in str(one)]
-    assert re.search(r"batch_tokens=10 is less than a pair .* of up to \d\d tokens", said)
+    assert re.search(r"has up to \d\d tokens, more than batch_tokens=10: it is a", said)
     assert max(len(one) for one in told if isinstance(one, str)) <= 110
 
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from spare.errors import SpareError
 from spare.finetune.recipes import Recipe, load_recipe
-from spare.finetune.tuning import FineTuned, fine_tune
+from spare.finetune.tuning import FineTuned, check_early, fine_tune
 from spare.harness.comparison import Comparison, compare
 from spare.harness.evaluate import Choice, evaluate
 from spare.harness.run import Run
@@ -90,6 +90,7 @@ def cycle(
             "The loop is one process. Train with accelerate launch -m spare finetune ... --out "
             f"{Path(out) / 'checkpoint'}, then run this command without it: it goes on from there."
         )
+    check_early(recipe, training.get("report_to", ""), training.get("evaluations"))
     out = Path(out)
     # Both are shown what the trained one is trained on: no larger pictures.
     asking: dict[str, Any] = {"data": benchmarks, "prompt": prompt, "rules": rules}

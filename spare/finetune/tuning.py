@@ -99,7 +99,6 @@ def fine_tune(
     Raises:
         SpareError: the request cannot be met, or the training cannot go on; what is whole stays.
     """
-    require_packages()
     if isinstance(recipe, str):
         recipe = load_recipe(recipe, settings)
     if seed is not None:
@@ -108,10 +107,7 @@ def fine_tune(
         recipe = dataclasses.replace(recipe, seed=seed)
     if not (model or recipe.base):
         raise SpareError(f"Recipe {recipe.name} names no base; give one with --model.")
-    check_optimiser(recipe)
-    reports = check_reports(report_to)
-    if evaluations is not None:
-        check(evaluations)
+    reports = check_early(recipe, report_to, evaluations)
     found = []
     for number in range(max(1, seeds)):
         one = dataclasses.replace(recipe, seed=recipe.seed + number)
@@ -120,6 +116,19 @@ def fine_tune(
         job = _Job(one, base, folder, reports, on_event, Path(out), evaluations)
         found.append(job.run(data, general, pictures, blobs))
     return found
+
+
+def check_early(recipe: Recipe, report_to: str, evaluations: Evaluations | None) -> list[str]:
+    """What can be known before anything slow is done; the names in `report_to`.
+
+    Raises:
+        SpareError: something that the request needs is not to be had here.
+    """
+    require_packages()
+    check_optimiser(recipe)
+    if evaluations is not None:
+        check(evaluations)
+    return check_reports(report_to)
 
 
 class _Job:
@@ -373,8 +382,8 @@ class _Job:
         )
         if whole.tokens > recipe.batch_tokens:
             self.note(
-                f"batch_tokens={recipe.batch_tokens} is less than a pair with its picture: such a "
-                f"pair is a batch of its own, of up to {whole.tokens:,} tokens."
+                f"A pair with its picture has up to {whole.tokens:,} tokens, more than "
+                f"batch_tokens={recipe.batch_tokens}: it is a batch alone."
             )
         if recipe.warmup_steps >= steps:
             self.note(
