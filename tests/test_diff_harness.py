@@ -259,6 +259,7 @@ def test_more_than_fit_are_counted() -> None:
     [
         ("/no/such/folder", {}, "There is no folder"),
         ("random", {}, "There is no folder random"),
+        (f"vllm:{BASE}", {}, "The engine vllm cannot be laid beside"),
         (str(BASE), {"against": "nobody"}, "There is no harness 'nobody'"),
         (str(BASE), {"limit": 0}, "at least 1"),
         pytest.param(

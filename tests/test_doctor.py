@@ -29,11 +29,11 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
     path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
     monkeypatch.setenv("PYTHONPATH", path)
 
-    def put(name: str, code: str, metadata: str = "") -> None:
+    def put(name: str, code: str, metadata: str = "", version: str = "1.0") -> None:
         (tmp_path / f"{name}.py").write_text(code)
-        folder = tmp_path / f"{name}-1.0.dist-info"
+        folder = tmp_path / f"{name}-{version}.dist-info"
         folder.mkdir()
-        header = f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n{metadata}"
+        header = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{metadata}"
         (folder / "METADATA").write_text(header)
         (folder / "entry_points.txt").write_text(f"[spare.models]\n{name} = {name}:Model\n")
         importlib.invalidate_caches()
@@ -159,6 +159,15 @@ def test_what_metadata_asks_for_is_compared_with_what_is_there(install: Install)
     (clash,) = declared_clashes(["needy"])
     assert clash.problem == "needy 1.0 needs pillow >=999."
     assert clash.remedy.startswith('Run `pip install "pillow>=999"`')
+
+
+def test_a_build_that_is_wanted_and_there_is_no_clash(install: Install) -> None:
+    install("built", "", version="2.13.0+cpu")
+    install("exact", "", "Requires-Dist: built==2.13.0+cpu\n")
+    install("any", "", "Requires-Dist: built==2.13.0\nRequires-Dist: built<=2.13\n")
+    install("other", "", "Requires-Dist: built==2.13.0+cu130\n")
+    assert declared_clashes(["exact", "any"]) == []
+    assert len(declared_clashes(["other"])) == 1
 
 
 def test_what_our_tests_run_with_is_harmless(

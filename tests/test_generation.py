@@ -361,7 +361,7 @@ def test_a_caption_that_is_too_long_is_told_with_what_helps(
     assert found["unheard"] == {"generate": 24}
     notes = " ".join(grids(found)[0].notes)
     assert "The prompt is too long" in notes
-    assert "Asking again does not help there. A smaller --max-new-tokens does" in notes
+    assert "asking again is not enough: a smaller --max-new-tokens helps" in notes
 
 
 def test_relations_can_be_capped_and_weighted(qa: Path, world: Path, tmp_path: Path) -> None:
@@ -1227,7 +1227,7 @@ def test_questions_without_a_reply_are_told_and_are_no_answers(
     assert 0 < failed < 24
     assert re.search(rf" 24 {24 - failed} 1\.0 100\.0 % \d+ 0 {failed} ", shown)
     assert "maximum context length is 64" in shown
-    assert "Asking again does not help there. A smaller --max-new-tokens does" in shown
+    assert "asking again is not enough: a smaller --max-new-tokens helps" in shown
 
 
 def test_a_sample_belongs_to_its_captions_and_is_drawn_again_where_it_is_damaged(

@@ -11,7 +11,9 @@ import pytest
 from caption_world import write_docci
 from chat_server import NAME, Answer, Asked, serving, well
 
+from spare.cli import eval as evaluating
 from spare.cli import generate, main, progress
+from spare.demo.world import write_world
 from spare.generation.captions import captions
 
 
@@ -65,6 +67,31 @@ def test_a_server_that_hangs_is_told(
     assert "prefilter" in told.split("waiting for 1 reply, none for 0 s")[0].split("\n")[-1]
     assert "waiting for 4 replies, none for 0 s" in told
     assert "waiting" not in told.rstrip().split("\n")[-1]  # at the end nothing is
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_an_evaluation_whose_server_hangs_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, terminal: bool
+) -> None:
+    stream = Stream(terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setattr("sys.stderr", stream)
+    monkeypatch.setattr(progress, "SECONDS", 0.1)
+    monkeypatch.setattr(evaluating, "PATIENCE", 0.05)
+
+    def slow(asked: Asked) -> Answer:
+        stream.wait_for("no reply for 0 s")
+        return well(asked)
+
+    write_world(tmp_path / "data", sets=1)
+    with serving(slow) as server:
+        line = ["eval", "--model", f"openai:{NAME}", "--base-url", server.url, "--tasks"]
+        line += ["whatsup_a", "--data", str(tmp_path / "data"), "--out", str(tmp_path / "run")]
+        assert main(line) == 0
+    told = stream.getvalue()
+    assert "no reply for 0 s" in told
+    assert "no reply" not in told.rstrip().split("\n")[-1]
 
 
 def test_a_line_is_told_once_where_nothing_has_to_be_waited_for(

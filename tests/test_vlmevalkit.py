@@ -278,6 +278,7 @@ def test_what_it_cannot_do_is_said(tmp_path: Path, pictures: list[Picture]) -> N
         ("nowhere_at_all:Moody", "No module named 'nowhere_at_all'"),
         ("json:JSONDecoder", "is no wrapper"),
         ("vlmevalkit_moods:Moody,colour=red", "unexpected keyword argument 'colour'"),
+        ("vlmevalkit_moods:Moody,level=-1", r"AssertionError: `assert level >= 0` \(.*, line \d+"),
     ],
 )
 def test_what_it_cannot_load_is_said(name: str, said: str) -> None:

@@ -15,6 +15,7 @@ class Moody:
 
     def __init__(self, interleave: bool = False, level: float = 0.0) -> None:
         self.INTERLEAVE = interleave
+        assert level >= 0
         self.level = level
         print("Did not find what was not looked for")  # as VLMEvalKit says at its start
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
@@ -207,7 +208,7 @@ def choice(option: str, values: list[str]) -> str | Mapping[str, str]:
 
 def progress() -> AbstractContextManager[Callable[[Event], None]]:
     """What shows events."""
-    return shown(Look(_bar, _line, _state))
+    return shown(Look(_bar, _line, _state, _waiting))
 
 
 def _bar(event: Progress) -> Bar:
@@ -218,6 +219,17 @@ def _line(event: Progress) -> str:
     minutes = event.missing / event.pace / 60 if event.pace else 0
     eta = f", {minutes:.0f} min to go" if minutes else ""
     return f"{event.task}: {event.done:,} of {event.total:,}{eta}, {_state(event)}"
+
+
+PATIENCE = 30.0
+"""Seconds without a reply that are not worth a word."""
+
+
+def _waiting(event: Progress) -> str:
+    seconds = time.monotonic() - event.last
+    if not event.started or not event.missing or seconds < PATIENCE:
+        return ""
+    return f"no reply for {seconds:,.0f} s"
 
 
 def _state(event: Progress) -> str:

@@ -129,8 +129,8 @@ def remedy(error: str) -> str:
     if not TOO_LONG.search(error):
         return ""
     return (
-        " Asking again does not help there. A smaller --max-new-tokens does, for the reply has to "
-        "find room too; or a model, or a server, with a longer context."
+        " Where that is why, asking again is not enough: a smaller --max-new-tokens helps, for the "
+        "reply has to find room too; or a model, or a server, with a longer context."
     )
 
 

@@ -28,7 +28,7 @@ class Progress:
         skipped: samples that will not be asked, because their groups have failed.
         scored: False if the answers are not public.
         score: sum of the scores of the replies that are there; unread, errors: how many are.
-        started: `time.monotonic()` when the asking began; 0 before.
+        started: `time.monotonic()` when the asking began; 0 before. last: of the last reply.
         tokens: of the replies that this call asked for.
     """
 
@@ -42,11 +42,13 @@ class Progress:
     unread: int = 0
     errors: int = 0
     started: float = 0.0
+    last: float = 0.0
     tokens: Tokens = field(default_factory=Tokens)
 
     def count(self, verdict: Verdict) -> None:
         """Take one more reply into account."""
         self.done += 1
+        self.last = time.monotonic()
         self.score += verdict.score
         self.errors += verdict.status == "error"
         self.unread += verdict.status in ("ambiguous", "empty", "unparsed")
@@ -236,7 +238,7 @@ def ask(
             yield Request(key, sample.parts, sample.options, prompt.rank, prompt.max_new_tokens)
         sizes.update(places)
 
-    progress.started = time.monotonic()
+    progress.started = progress.last = time.monotonic()
     on_event(progress)
     turn = 0
     while turn == 0 or turn <= max(sizes.values(), default=0):

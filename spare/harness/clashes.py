@@ -203,8 +203,9 @@ def _requirements(name: str) -> list[Requirement]:
 
 
 def _admits(wanted: str, version: str) -> bool:
-    """Whether a version is among those that are wanted; its build (+cpu) does not matter."""
+    """Whether a version is among those that are wanted; its build (+cpu) does not matter, but where
+    one is wanted."""
     try:
-        return SpecifierSet(wanted).contains(Version(version).public, prereleases=True)
+        return SpecifierSet(wanted).contains(Version(version), prereleases=True)
     except InvalidVersion:
         return True

@@ -38,6 +38,10 @@ LIMIT = 300.0
 
 AT_A_TIME = 2
 
+ALONE = {"VLMEvalKit": ("ms-vlmeval", "vlmeval"), "lmms-eval": ("lmms-eval",)}
+"""What wants an environment for itself, by the packages that it comes in: what others need is older
+or newer."""
+
 TRACE = "Traceback (most recent call last):"
 
 LONGEST = 300
@@ -95,7 +99,7 @@ def doctor(
         if name not in there:
             raise SpareError(f"There is no engine {name!r} to try; there are {', '.join(there)}.")
 
-    alone = "VLMEvalKit" if versions(("ms-vlmeval", "vlmeval")) else ""
+    alone = next((name for name, called in ALONE.items() if versions(called)), "")
 
     def attempt(name: str) -> Finding:
         trial = trial_of(name)

@@ -68,7 +68,7 @@ def _ask(
     on_event: Callable[[Event], None],
 ) -> None:
     progress = Progress(f"{score.task}, judge", score.samples, scored=False)
-    progress.started = time.monotonic()
+    progress.started = progress.last = time.monotonic()
     asked: dict[str, Saved] = {}
 
     def requests() -> Iterator[Request]:
@@ -90,6 +90,7 @@ def _ask(
         line |= {"finish": reply.finish, "input_tokens": reply.input_tokens}
         log.append({**line, "output_tokens": reply.output_tokens})
         progress.done += 1
+        progress.last = time.monotonic()
         on_event(progress)
 
 

@@ -220,10 +220,21 @@ def _failure(checkpoint: Checkpoint, options: Options, error: Exception) -> Mode
             "spread the model by --tensor-parallel, or choose a smaller one."
         )
     if "initialization failed" in text:
-        devices = f" on {options.tensor_parallel} devices" if options.tensor_parallel > 1 else ""
+        parts = options.tensor_parallel
+        devices = f" on {parts} devices" if parts > 1 else ""
+        often = (
+            f"{parts} devices are not there, or their memory is too small"
+            if parts > 1
+            else "the memory is too small (then free the device, or use --tensor-parallel)"
+        )
+        if str(checkpoint.config.get("model_type")).startswith("llava"):
+            often = (
+                "vLLM 0.32 does not read a LLaVA that transformers 5 saved (then name it "
+                f"transformers:{checkpoint.name}), or {often}"
+            )
         return checkpoint.error(
             f"could not be started by vLLM{devices}. Its own process says why, above; most often "
-            "the memory is too small (then free the device, or use --tensor-parallel)."
+            f"{often}."
         )
     # pydantic puts the reason on a line of its own, behind the name of what it was building.
     lines = [line.strip() for line in text.splitlines() if line.strip()]

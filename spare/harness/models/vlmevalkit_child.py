@@ -21,6 +21,7 @@ import shutil
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TextIO
@@ -86,9 +87,12 @@ def _say(answers: TextIO, line: Mapping[str, Any]) -> None:
 
 
 def _said(error: BaseException) -> str:
-    """An error's kind and first line, as the end of a sentence."""
+    """An error's kind and first line, as the end of a sentence; without one, the line of code."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0] if lines else 'no reason given'}".rstrip(".") + "."
+    if not lines:
+        *_, last = traceback.extract_tb(error.__traceback__)
+        lines = [f"`{last.line}` ({last.filename}, line {last.lineno})"]
+    return f"{type(error).__name__}: {lines[0]}".rstrip(".") + "."
 
 
 def load_wrapper(name: str, settings: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:

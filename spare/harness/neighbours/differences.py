@@ -20,7 +20,7 @@ from spare.errors import PictureError, SpareError
 from spare.harness.asking import Evaluation, Event
 from spare.harness.evaluate import Choice, check_choices, choose, evaluate
 from spare.harness.lines import reply_of
-from spare.harness.models import load_model
+from spare.harness.models import ENGINES, load_model
 from spare.harness.models.loading import find_checkpoint
 from spare.harness.models.prompts import REFUSALS
 from spare.harness.models.types import Request
@@ -150,13 +150,20 @@ def diff_harness(
     known = load_task(task)
     check_choices([known], split=split, prompt=prompt, rules=rules)
     evaluation = choose(known, Path(data), split, prompt, rules, limit)
-    find_checkpoint(str(model))
+    model = str(model).removeprefix("transformers:")
+    engine, _, rest = model.partition(":")
+    if engine in ENGINES and rest:
+        raise SpareError(
+            f"The engine {engine} cannot be laid beside another harness; name a checkpoint, which "
+            "both load (ours by transformers)."
+        )
+    find_checkpoint(model)
     with tempfile.TemporaryDirectory(prefix="spare-diff-") as folder:
         on_event(f"Asking {known.name} in {name} ...")
         # The other one first, and by itself: two copies might not fit into the memory.
-        theirs = neighbour.observe(evaluation, str(model), Path(folder) / "theirs", settings)
+        theirs = neighbour.observe(evaluation, model, Path(folder) / "theirs", settings)
         on_event(f"Asking {known.name} here ...")
-        loaded: Any = load_model(str(model))
+        loaded: Any = load_model(model)
         run = evaluate(
             loaded,
             [known],

@@ -43,8 +43,10 @@ def run_harness(
         env={**os.environ, "PYTHONPATH": search_path(), **(variables or {})},
     )
     if done.returncode:
-        lines = [line for line in done.stderr.splitlines() if line.strip()]
-        why = lines[-1].strip() if lines else f"exit code {done.returncode}"
+        lines = [line.strip() for line in done.stderr.splitlines() if line.strip("^~ \t")]
+        why = lines[-1] if lines else f"exit code {done.returncode}"
+        if why.isidentifier() and len(lines) > 2:  # an error without a word: its line of code
+            why = f"{why}: `{lines[-2]}` ({lines[-3].removeprefix('File ')})"
         raise SpareError(f"{harness} failed at {task}: {why.rstrip('.')}.")
     with out.open(encoding="utf-8", errors="surrogatepass") as file:
         return [json.loads(line) for line in file]
