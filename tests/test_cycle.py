@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -122,9 +124,54 @@ def test_several_processes_are_told_what_to_do(
         )
 
 
+WHERE = "custom:{}/files/pictures/where.jsonl"
+
+LACKS = {
+    "report": (["--report-to", "telegraph"], "--report-to knows no telegraph"),
+    "data": (["--data", "/nonexist"], "/nonexist: there is no such folder"),
+    "pictures": (["--data", "{}/files"], "6 pictures of 6 cannot be used.*--pictures DIR"),
+    "general": (["--general", "/nonexist"], "/nonexist: there is no such folder"),
+    "prompt": (
+        ["--eval-tasks", WHERE, "--eval-prompt", "custom:where=foo"],
+        "custom:where has no prompt 'foo'",
+    ),
+    "seed": (["--seed", "-1"], "--seed is a whole number"),
+    "drop": (["--max-drop", "-1"], "--max-drop is how far a figure may fall"),
+    "files": (["--benchmarks", "/nonexist"], "/nonexist does not exist; --benchmarks names it"),
+    "eval files": (
+        ["--eval-tasks", WHERE, "--eval-data", "/nonexist"],
+        "/nonexist does not exist; --eval-data names it",
+    ),
+}
+
+
+@pytest.mark.parametrize("lack", LACKS)
 def test_what_training_lacks_is_known_before_the_base_is_evaluated(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], lack: str
+) -> None:
+    more, said = LACKS[lack]
+    asked = command(world, tmp_path / "cycle", *(part.format(world) for part in more))
+    assert main(asked) == 2
+    assert re.search(said, capsys.readouterr().err)
+    assert not (tmp_path / "cycle").exists()
+
+
+def test_an_optimiser_that_is_not_installed_is_known_too(
     world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(command(world, tmp_path / "cycle", "--report-to", "telegraph")) == 2
-    assert "--report-to knows no telegraph" in capsys.readouterr().err
+    if importlib.util.find_spec("bitsandbytes"):
+        pytest.skip("bitsandbytes is installed")
+    asked = command(world, tmp_path / "cycle", "--recipe", "spare-2b")
+    assert main(asked) == 2
+    assert "--set optimiser=adamw" in capsys.readouterr().err
     assert not (tmp_path / "cycle").exists()
+
+
+def test_a_tag_to_compare_by_is_looked_for_before_training(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "cycle"
+    assert main(command(world, out, "--by", "foo")) == 2
+    assert re.search(r"runs/base has the tag foo \(--by\); they have ", capsys.readouterr().err)
+    assert spare.load_run(out / "runs" / "base").scores
+    assert not (out / "checkpoint").exists()

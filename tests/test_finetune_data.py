@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -109,20 +110,23 @@ def test_a_data_set_of_datasets_own_layout(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"answer": "  "}, "a row whose answer is empty"),
-        ({"question": None}, "a row whose question is empty"),
-        ({"weight": -1.0}, "a weight that is no number"),
-        ({"weight": float("nan")}, "a weight that is no number"),
+        ({"answer": "  "}, "its answer is empty"),
+        ({"question": None}, "its question is empty"),
+        ({"weight": -1.0}, "its weight is no number"),
+        ({"weight": float("nan")}, "its weight is no number"),
     ],
 )
 def test_bad_rows_are_refused(tmp_path: Path, change: dict[str, Any], said: str) -> None:
     told = rows()
-    told[3] |= change
-    with pytest.raises(DataError, match=said):
+    told[-1] |= change  # of the second shard's second row group
+    row = len(told) - len(told) // 2
+    with pytest.raises(DataError, match=rf"train-00001-of-00002\.parquet, row {row}: {said}"):
         read_pairs(write_data(tmp_path / "data", told))
 
 
 def test_what_is_no_data_set_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="nowhere: there is no such folder"):
+        read_pairs(tmp_path / "nowhere")
     with pytest.raises(DataError, match="holds no parquet files"):
         read_pairs(tmp_path)
     pyarrow.parquet.write_table(pyarrow.table({"question": ["a"]}), tmp_path / "x.parquet")
@@ -161,6 +165,40 @@ def test_bad_pictures_are_found_before_the_first_step(tmp_path: Path, base: Path
     from spare.harness.models.loading import read_lineage
 
     assert read_lineage(found.folder)["pictures left out"] == 2
+
+
+@pytest.mark.parametrize("allowed", [0.0, 1.0])
+def test_what_would_leave_nothing_is_not_advised(
+    tmp_path: Path, base: Path, allowed: float
+) -> None:
+    data = write_data(tmp_path / "data", pixels=False)
+
+    def refused(pictures: str | Path) -> str:
+        with pytest.raises(SpareError) as told:
+            spare.fine_tune(
+                "demo",
+                data=data,
+                out=tmp_path / "out",
+                model=str(base),
+                pictures=pictures,
+                settings=QUICK | {"bad_pictures": allowed},
+            )
+        return str(told.value)
+
+    without = refused("")
+    assert re.search(
+        r"6 pictures of 6 cannot be used\. .*train-00000-of-00002\.parquet, row 1: ", without
+    )
+    assert without.count("--pictures DIR") == 1
+    elsewhere = refused(tmp_path / "elsewhere")
+    assert "--pictures DIR names the folder of pictures, --blobs DIR" in elsewhere
+    assert not (tmp_path / "out").exists()
+    for path in (data / "pictures").iterdir():
+        path.write_bytes(path.read_bytes()[:60])
+    torn = refused(data / "pictures")
+    assert "is damaged" in torn
+    assert "--pictures" not in torn
+    assert not any("bad_pictures" in one for one in (without, elsewhere, torn))
 
 
 def test_texts_with_signs_of_the_model_are_found_before_the_first_step(

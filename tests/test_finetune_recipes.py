@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from spare.errors import SpareError
-from spare.finetune.recipes import load_recipe, recipe_names
+from spare.finetune.recipes import ALIASES, TYPES, load_recipe, recipe_names
 
 
 def test_the_papers_values() -> None:
@@ -52,12 +52,22 @@ def test_values_are_set_as_their_keys_take_them() -> None:
         ("weights", "loar", "did you mean lora?"),
         ("dropout", "1", "a share below 1"),
         ("beta2", "1", "a share below 1"),
+        ("bad_pictures", "1.5", "a share up to 1"),
+        ("learning_rate", "1", "did you mean lr?"),
+        ("batch_size", "1", "did you mean batch?"),
+        ("num_train_epochs", "1", "did you mean epochs?"),
+        ("max_length", "1", "did you mean batch_tokens?"),
         ("lora_modules", "(", "no regular expression"),
     ],
 )
 def test_what_does_not_fit_is_refused(key: str, value: str, said: str) -> None:
     with pytest.raises(SpareError, match=said.replace("?", r"\?").replace("(", r"\(")):
         load_recipe("spare-2b", {key: value})
+
+
+def test_what_others_call_a_key_is_known() -> None:
+    assert set(ALIASES.values()) <= set(TYPES)
+    assert not set(ALIASES) & set(TYPES)
 
 
 def test_a_refusal_fits_the_screen() -> None:

@@ -20,9 +20,13 @@ import pytest
 from training_data import QUICK, rows, write_data
 
 import spare
+from spare.cli import main
 from spare.demo.checkpoint import Family, build_checkpoint
 from spare.errors import SpareError
+from spare.finetune import outputs
 from spare.finetune.checkpoints import is_whole, last_whole, mark_whole
+from spare.finetune.pairs import read_pairs
+from spare.finetune.recipes import load_recipe
 from spare.finetune.tuning import FineTuned
 from spare.harness.models.digests import digest_files
 from spare.harness.models.loading import find_checkpoint, read_lineage
@@ -105,7 +109,8 @@ def test_what_is_written(world: World, whole: FineTuned) -> None:
     assert told["data"]["digest"]
     assert told["data"]["card"]
     assert (told["seed"], told["recipe"]["dropout"], told["recipe"]["batch"]) == (0, 0.1, 4)
-    assert {"revision", "spare-eval", "trl", "torch"} <= set(told["code"])
+    assert {"spare-eval", "trl", "torch"} <= set(told["code"])
+    assert all(told["code"].values())  # without git there is no revision
     card = (whole.folder / "README.md").read_text("utf-8")
     assert digest_files(base.weights) in card
     assert whole.command in card
@@ -634,6 +639,7 @@ def test_an_adapter_is_on_the_language_tower_alone_and_merges(qwen: World) -> No
     card = (merged.folder / "README.md").read_text("utf-8")
     assert "A LoRA adapter in the base's weights" in card
     assert merged.command in card
+    assert "none outside it:\n  q_proj, k_proj" in card  # one bullet
     assert merged.changed == 14  # seven projections in each of two layers
     assert merged.distance < merged.tolerance
     before, after = qwen.weights(qwen.base), qwen.weights(merged.folder)
@@ -657,6 +663,34 @@ def test_an_adapter_that_changes_nothing_is_not_merged(qwen: World) -> None:
     with pytest.raises(SpareError, match="changes no weight"):
         spare.merge(found.folder, out=qwen.folder / "unchanged")
     assert not (qwen.folder / "unchanged").exists()
+
+
+def test_an_adapter_with_a_weight_that_is_no_number_is_not_merged(
+    qwen: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    found = qwen.train("broken", "spare-7b", max_steps=1, precision="float32", lr=1e-2)
+    path = found.folder / "adapter_model.safetensors"
+    weights = load_file(path)
+    next(iter(weights.values()))[0, 0] = torch.nan
+    save_file(weights, path, {"format": "pt"})
+    assert main(["merge", str(found.folder), "--out", str(tmp_path / "merged")]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"spare: The weights of adapter {found.folder} cannot be merged: NaNs")
+    assert not (tmp_path / "merged").exists()
+
+
+def test_the_card_tells_no_revision_where_there_is_no_git(
+    world: World, whole: FineTuned, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "")
+    told = outputs.lineage(
+        find_checkpoint(str(world.base)), "", [read_pairs(world.data)], load_recipe("demo"), 0
+    )
+    assert "revision" not in told["code"]
+    assert "- Program: spare-eval " in outputs.card(told, [], whole.result)
 
 
 def test_modules_outside_the_language_tower_are_refused(qwen: World) -> None:

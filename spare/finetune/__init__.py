@@ -14,6 +14,7 @@ evaluations  what is evaluated meanwhile, and which weights were best
 watching     the callback that does
 folders      a folder belongs to one training
 outputs      the finished checkpoint, where it comes from, its card
+checks       what can be known before anything slow is done
 tuning       all of it in order
 merging      an adapter as a checkpoint
 cycle        evaluate, train, evaluate again, compare

@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spare.errors import SpareError
-from spare.finetune.recipes import Recipe, load_recipe
-from spare.finetune.tuning import FineTuned, check_early, fine_tune
-from spare.harness.comparison import Comparison, compare
-from spare.harness.evaluate import Choice, evaluate
+from spare.finetune.checks import check_training
+from spare.finetune.recipes import Recipe
+from spare.finetune.tuning import FineTuned, fine_tune
+from spare.harness.comparison import Comparison, check_max_drop, compare, require_tag
+from spare.harness.evaluate import Choice, evaluate, require_folder
 from spare.harness.run import Run
 
 if TYPE_CHECKING:
@@ -80,22 +81,23 @@ def cycle(
     Raises:
         SpareError: one of the steps cannot be done.
     """
-    if isinstance(recipe, str):
-        recipe = load_recipe(recipe, settings)
-    base = model or recipe.base
-    if not base:
-        raise SpareError(f"Recipe {recipe.name} names no base; give one with --model.")
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise SpareError(
             "The loop is one process. Train with accelerate launch -m spare finetune ... --out "
             f"{Path(out) / 'checkpoint'}, then run this command without it: it goes on from there."
         )
-    check_early(recipe, training.get("report_to", ""), training.get("evaluations"))
+    require_folder(Path(benchmarks), "--benchmarks")
+    check_max_drop(max_drop)
+    # The base is evaluated for hours; what speaks against its training is told before.
+    recipe = check_training(recipe, data=data, model=model, settings=settings, **training).recipe
+    base = model or recipe.base
     out = Path(out)
     # Both are shown what the trained one is trained on: no larger pictures.
     asking: dict[str, Any] = {"data": benchmarks, "prompt": prompt, "rules": rules}
     asking |= {"limit": limit, "max_pixels": recipe.max_pixels or None, "on_event": on_event}
     before = evaluate(base, tasks, out=out / "runs" / "base", **asking)
+    if by:
+        require_tag(before, by)
     _free()
     tuned = fine_tune(
         recipe, data=data, out=out / "checkpoint", model=base, on_event=on_event, **training

@@ -53,7 +53,7 @@ class Evaluations:
 def check(asked: Evaluations) -> None:
     """Raises SpareError if these evaluations cannot be made: known before the first picture is
     opened, and not after the first hour."""
-    from spare.harness.evaluate import choose
+    from spare.harness.evaluate import choose, require_folder
     from spare.tasks import expand, load_task
 
     if asked.every < 1 or asked.limit < 1:
@@ -69,6 +69,7 @@ def check(asked: Evaluations) -> None:
         raise SpareError("Evaluations while training need a spatial task: --eval-tasks names it.")
     if any(max(task.chance.values(), default=0.0) > 100 for task in spatial):
         raise SpareError(POINTS)
+    require_folder(asked.data, "--eval-data")
     for task in (*spatial, *general):
         if task.submission:
             raise SpareError(f"{task.name} has no scores to go by: its answers are not public.")

@@ -95,7 +95,12 @@ def merge(adapter: str | Path, *, out: str | Path, model: str = "") -> Merged:
     with torch.no_grad():
         asked = _asked(preparer)
         apart = _said(wrapped, asked)
-        merged = wrapped.merge_and_unload(safe_merge=True)
+        try:
+            merged = wrapped.merge_and_unload(safe_merge=True)
+        except ValueError as error:  # some of them are no numbers then
+            raise ModelError(
+                f"The weights of adapter {adapter} cannot be merged: {first_line(error)}"
+            ) from None
         together = _said(merged, asked)
     after = merged.state_dict()
     changed = sum(_checksum(value) != before.get(name) for name, value in after.items())

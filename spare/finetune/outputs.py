@@ -52,12 +52,14 @@ def lineage(
     }
     if len(data) > 1:
         found["general data"] = _of_data(data[1])
+    revision = environment()["revision"]
     return found | {
         "pictures left out": left_out,
         "recipe": values,
         "seed": seed,
         "code": {
-            "revision": environment()["revision"],
+            # Without git it is not known.
+            **({"revision": revision} if revision else {}),
             **{name: importlib.metadata.version(name) for name in CODE},
         },
     }
@@ -192,7 +194,8 @@ def card(told: Mapping[str, Any], notes: Iterable[str], result: Mapping[str, Any
         "",
         "The data set's licences bind what is done with these weights; its card names them.",
         "## How it was trained",
-        *(f"- {note}" for note in notes),
+        # A note that is indented goes on with the one before.
+        *(note if note.startswith("  ") else f"- {note}" for note in notes),
         f"- Loss of the first step {result['first_loss']:.4f}, of the last "
         f"{result['last_loss']:.4f}; {result['seconds']:.0f} seconds.",
         "",

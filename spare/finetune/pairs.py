@@ -8,12 +8,13 @@ The data set is a folder of parquet files, as `spare publish` writes it. Needed 
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from spare.errors import DataError
+from spare.errors import DataError, SpareError, counted
 from spare.harness.models.digests import digest_files
 from spare.images import ParquetCell, Picture
 
@@ -75,6 +76,8 @@ def read_pairs(data: str | Path, *, pictures: str | Path = "", blobs: str | Path
     import pyarrow
 
     folder = Path(data)
+    if not folder.is_dir():
+        raise DataError("there is no such folder", folder, remedy="`spare publish` writes one.")
     files = sorted(folder.glob("data/*.parquet")) or sorted(folder.glob("*.parquet"))
     if not files:
         raise DataError("holds no parquet files", folder, remedy="`spare publish` writes them.")
@@ -113,6 +116,47 @@ def read_pairs(data: str | Path, *, pictures: str | Path = "", blobs: str | Path
     )
 
 
+def refuse_lost(pairs: Pairs, allowed: float) -> None:
+    """Raises SpareError if too many pictures are not to be had: what is known of that without
+    opening one.
+
+    Args:
+        allowed: share of the pictures that may be bad.
+    """
+    lost = [number for number, one in enumerate(pairs.pictures) if isinstance(one, str)]
+    if not _any_is_there(pairs):
+        lost = list(range(len(pairs.pictures)))
+    if not lost:
+        return
+    first = pairs.pictures[lost[0]]
+    reason = first if isinstance(first, str) else f"{first.path} does not exist."
+    path, row = pairs.place(pairs.picture_of.index(lost[0]))
+    refuse_many(len(lost), pairs, allowed, f"{path}, row {row}: {reason}")
+
+
+def refuse_many(bad: int, pairs: Pairs, allowed: float, reason: str) -> None:
+    """Raises SpareError if too many pictures cannot be used, or all.
+
+    Args:
+        allowed: share of the pictures that may be bad.
+        reason: the sentence about the first of them.
+    """
+    total, remedy = len(pairs.pictures), ""
+    if bad <= allowed * total and bad < total:
+        return
+    if bad < total:
+        above = math.ceil(100 * bad / total) / 100
+        remedy = f" To train without their pairs: --set bad_pictures={above}."
+    elif not _any_is_there(pairs) and not any(isinstance(one, str) for one in pairs.pictures):
+        remedy = " --pictures DIR names the folder of pictures, --blobs DIR a store of them."
+    raise SpareError(f"{counted(bad, 'picture')} of {total:,} cannot be used. {reason}{remedy}")
+
+
+def _any_is_there(pairs: Pairs) -> bool:
+    """Whether there is a file for any picture."""
+    return any(isinstance(one, Picture) and one.path.exists() for one in pairs.pictures)
+
+
 KEYS = ("source", "subset", "image_key")
 """What names a picture."""
 
@@ -139,6 +183,7 @@ def _read(path: Path) -> Iterator[tuple[pyarrow.Table, list[ParquetCell | None]]
             wanted = [*KEYS, "question", "answer", "weight", "image_kind"]
             wanted += ["image"] * (held != "image")
             names = [name for name in wanted if name in schema.names]
+            before = 0
             for group in range(file.num_row_groups):
                 table = file.read_row_group(group, columns=names)
                 cells: list[ParquetCell | None] = [None] * len(table)
@@ -149,27 +194,32 @@ def _read(path: Path) -> Iterator[tuple[pyarrow.Table, list[ParquetCell | None]]
                         ParquetCell(group, row, held) if one.is_valid else None
                         for row, one in enumerate(there)
                     ]
-                yield _checked(path, table), cells
+                yield _checked(path, table, before), cells
+                before += len(table)
     except (OSError, pyarrow.ArrowException):
         raise DataError(
             "cannot be read as a whole parquet file", path, remedy="Publish it again."
         ) from None
 
 
-def _checked(path: Path, table: pyarrow.Table) -> pyarrow.Table:
+def _checked(path: Path, table: pyarrow.Table, before: int) -> pyarrow.Table:
+    """A row group, of whose file `before` rows come before, if all its texts and weights are."""
     import pyarrow
     import pyarrow.compute
 
     for name in ("question", "answer"):
         column = table.column(name).cast(pyarrow.string())
-        empty = pyarrow.compute.equal(pyarrow.compute.utf8_trim_whitespace(column), "")
-        if column.null_count or pyarrow.compute.any(empty).as_py():
-            raise DataError(f"has a row whose {name} is empty", path, remedy="Leave it out.")
+        trimmed = pyarrow.compute.utf8_trim_whitespace(column.fill_null(""))
+        found = pyarrow.compute.index(trimmed, "").as_py()
+        if found >= 0:
+            row = before + found + 1
+            raise DataError(f"its {name} is empty", path, row, "Leave the row out.")
         table = table.set_column(table.column_names.index(name), name, column)
     if "weight" in table.column_names:
-        weight = table.column("weight")
-        if weight.null_count or not all(0 <= one < float("inf") for one in weight.to_pylist()):
-            raise DataError("has a weight that is no number from 0", path)
+        for number, weight in enumerate(table.column("weight").to_pylist()):
+            if weight is None or not 0 <= weight < float("inf"):
+                row = before + number + 1
+                raise DataError("its weight is no number from 0", path, row)
     return table
 
 

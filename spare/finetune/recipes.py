@@ -28,6 +28,27 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
     "layout": ("shared", "pairs"),
 }
 
+ALIASES: Mapping[str, str] = {
+    "adam_beta2": "beta2",
+    "batch_size": "batch",
+    "bf16": "precision",
+    "dtype": "precision",
+    "gradient_accumulation_steps": "batch",
+    "learning_rate": "lr",
+    "lora_r": "lora_rank",
+    "max_grad_norm": "clip",
+    "max_length": "batch_tokens",
+    "max_seq_length": "batch_tokens",
+    "num_train_epochs": "epochs",
+    "per_device_train_batch_size": "batch",
+    "r": "lora_rank",
+    "target_modules": "lora_modules",
+    "train_batch_size": "batch",
+    "warmup_ratio": "warmup_steps",
+    "wd": "weight_decay",
+}
+"""What others (transformers, PEFT, TRL) call it, or what comes nearest to theirs."""
+
 LANGUAGE_TOWER = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
 """Projections of the language tower. Qwen2.5-VL's picture encoder has some of the same names, so
 the tower is named, too."""
@@ -137,7 +158,7 @@ def load_recipe(name: str, settings: Mapping[str, Any] | None = None) -> Recipe:
     values = {"name": path.stem, **told, **(settings or {})}
     for key in values:
         if key not in TYPES:
-            hint = near(key, TYPES)
+            hint = near(ALIASES.get(key, key), TYPES)
             more = "" if hint else "\n" + textwrap.fill(f"It has {', '.join(TYPES)}.", 98)
             raise SpareError(f"A recipe has no {key!r}{hint}.{more}")
     values = {key: _read(key, value) for key, value in values.items()}
@@ -195,6 +216,10 @@ def _check(recipe: Recipe) -> None:
             raise SpareError(
                 f"{key} of a recipe is a share below 1, and not {getattr(recipe, key)}."
             )
+    if recipe.bad_pictures > 1:
+        raise SpareError(
+            f"bad_pictures of a recipe is a share up to 1, and not {recipe.bad_pictures}."
+        )
     try:
         re.compile(recipe.lora_modules)
     except re.error as error:

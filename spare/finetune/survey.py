@@ -7,7 +7,6 @@ kept beside the training, so going on does not open them all again.
 from __future__ import annotations
 
 import json
-import math
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +16,7 @@ from typing import Any
 
 from spare.disk import write_json
 from spare.errors import DataError, ModelError, PictureError, SpareError, counted
-from spare.finetune.pairs import Pairs
+from spare.finetune.pairs import Pairs, refuse_many
 from spare.finetune.sequences import Encoder, collate
 from spare.harness.models.prompts import signs
 from spare.images import Picture, open_picture
@@ -195,18 +194,8 @@ def usable_pictures(
     for number, reason in faults[:NOTED]:
         path, row = pairs.place(first[number])
         on_event(f"{path}, row {row}: {reason}")
-    if len(faults) > allowed * len(tokens):
-        reason = faults[0][1]
-        raise SpareError(
-            f"{counted(len(faults), 'picture')} of {len(tokens):,} cannot be used. {reason} To "
-            f"train without their pairs: --set bad_pictures={_above(len(faults) / len(tokens))}."
-        )
+    refuse_many(len(faults), pairs, allowed, faults[0][1])
     on_event(
         f"{counted(len(faults), 'picture')} of {len(tokens):,} left out, with all their pairs."
     )
     return tokens
-
-
-def _above(share: float) -> float:
-    """The share, rounded up to a hundredth."""
-    return math.ceil(100 * share) / 100

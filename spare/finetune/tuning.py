@@ -17,23 +17,21 @@ from spare.disk import locked, write_json
 from spare.errors import SpareError, counted
 from spare.finetune import outputs
 from spare.finetune.checkpoints import CURVE, last_whole, step_of
-from spare.finetune.evaluations import Evaluations, check
+from spare.finetune.checks import check_training
+from spare.finetune.evaluations import Evaluations
 from spare.finetune.folders import agree
 from spare.finetune.network import (
-    check_optimiser,
-    check_reports,
     computes_in_bf16,
     load_for_training,
     lora_config,
     reaches_all,
-    require_packages,
 )
-from spare.finetune.pairs import Pairs, read_pairs
+from spare.finetune.pairs import Pairs
 from spare.finetune.plan import Material, Plan, plan
-from spare.finetune.recipes import Recipe, load_recipe
+from spare.finetune.recipes import Recipe
 from spare.harness.models import Options
 from spare.harness.models.digests import digest_files
-from spare.harness.models.loading import LINEAGE, Checkpoint, find_checkpoint, load_processor
+from spare.harness.models.loading import LINEAGE, Checkpoint, load_processor
 
 if TYPE_CHECKING:
     from spare.finetune.training import Event
@@ -99,36 +97,26 @@ def fine_tune(
     Raises:
         SpareError: the request cannot be met, or the training cannot go on; what is whole stays.
     """
-    if isinstance(recipe, str):
-        recipe = load_recipe(recipe, settings)
-    if seed is not None:
-        if seed < 0:
-            raise SpareError("--seed is a whole number from 0.")
-        recipe = dataclasses.replace(recipe, seed=seed)
-    if not (model or recipe.base):
-        raise SpareError(f"Recipe {recipe.name} names no base; give one with --model.")
-    reports = check_early(recipe, report_to, evaluations)
+    ready = check_training(
+        recipe,
+        data=data,
+        model=model,
+        settings=settings,
+        seed=seed,
+        seeds=seeds,
+        pictures=pictures,
+        blobs=blobs,
+        general=general,
+        report_to=report_to,
+        evaluations=evaluations,
+    )
     found = []
     for number in range(max(1, seeds)):
-        one = dataclasses.replace(recipe, seed=recipe.seed + number)
+        one = dataclasses.replace(ready.recipe, seed=ready.recipe.seed + number)
         folder = Path(out) / f"seed-{one.seed}" if seeds else Path(out)
-        base = find_checkpoint(model or recipe.base)
-        job = _Job(one, base, folder, reports, on_event, Path(out), evaluations)
-        found.append(job.run(data, general, pictures, blobs))
+        job = _Job(one, ready.base, folder, ready.reports, on_event, Path(out), evaluations)
+        found.append(job.run(ready.sets))
     return found
-
-
-def check_early(recipe: Recipe, report_to: str, evaluations: Evaluations | None) -> list[str]:
-    """What can be known before anything slow is done; the names in `report_to`.
-
-    Raises:
-        SpareError: something that the request needs is not to be had here.
-    """
-    require_packages()
-    check_optimiser(recipe)
-    if evaluations is not None:
-        check(evaluations)
-    return check_reports(report_to)
 
 
 class _Job:
@@ -165,15 +153,10 @@ class _Job:
         self.notes.append(sentence)
         self.say(sentence)
 
-    def run(
-        self, data: str | Path, general: str | Path, pictures: str | Path, blobs: str | Path
-    ) -> FineTuned:
+    def run(self, sets: Sequence[Pairs]) -> FineTuned:
         """Train, or go on, or return what is finished."""
         if self.out.resolve() == self.checkpoint.folder.resolve():
             raise SpareError(f"{self.out} is the base itself; choose another --out.")
-        sets = [
-            read_pairs(one, pictures=pictures, blobs=blobs) for one in (data, general) if str(one)
-        ]
         weights = digest_files(self.checkpoint.weights)
         with locked(self.out) if self.first else contextlib.nullcontext():
             self._agree(weights, sets)

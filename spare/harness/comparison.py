@@ -136,8 +136,7 @@ def compare(
     Raises:
         SpareError: one of them is no run, or an argument makes no sense.
     """
-    if not max_drop >= 0:
-        raise SpareError("--max-drop is how far a figure may fall; it cannot be negative.")
+    check_max_drop(max_drop)
     if not 0 < alpha < 1:
         raise SpareError("--alpha is the accepted chance of a false alarm, between 0 and 1.")
     one, other = (run if isinstance(run, Run) else load_run(run) for run in (base, new))
@@ -189,6 +188,22 @@ def compare(
 
 
 # What can be compared
+
+
+def check_max_drop(max_drop: float) -> None:
+    """Raises SpareError if no figure can be allowed to fall by this."""
+    if not max_drop >= 0:
+        raise SpareError("--max-drop is how far a figure may fall; it cannot be negative.")
+
+
+def require_tag(run: Run, tag: str) -> None:
+    """Raises SpareError if a run has scores, and none of their samples has this tag."""
+    tags = {
+        name for score in run.scores for line in run.verdict_lines(score) for name in line["tags"]
+    }
+    if run.scores and tag not in tags:
+        there = f"they have {', '.join(sorted(tags))}" if tags else "they have none"
+        raise SpareError(f"No sample of {run.path} has the tag {tag} (--by); {there}.")
 
 
 def _called(score: Score) -> str:

@@ -188,6 +188,12 @@ def check_choices(tasks: Sequence[Task], **choices: Choice) -> None:
             )
 
 
+def require_folder(data: Path, option: str = "--data") -> None:
+    """Raises SpareError if there is no folder of published files where an option says."""
+    if not data.is_dir():
+        raise SpareError(f"The data folder {data} does not exist; {option} names it.")
+
+
 def choose(
     task: Task, data: Path, split: Choice, prompt: Choice, rules: Choice, limit: int | None
 ) -> Evaluation:
@@ -209,8 +215,7 @@ def choose(
             f"The rules {wanted} of {task.name} have a model decide about every reply; evaluate "
             f"with others first, then run `spare score RUN --rules {wanted} --judge MODEL`."
         )
-    if not data.is_dir():
-        raise SpareError(f"The data folder {data} does not exist; --data names it.")
+    require_folder(data)
     files = task.locate(data, chosen_split)
     return Evaluation(task, files, chosen_split, chosen_prompt, tuple(chosen_rules), limit)
 
