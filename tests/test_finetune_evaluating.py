@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,27 @@ def test_evaluations_change_nothing_of_the_training(world: World) -> None:
     assert read_lineage(watched.folder)
 
 
+class Stopped(Exception):
+    """Stands for whatever ends a training."""
+
+
+def test_a_training_that_went_on_tells_its_evaluations_once_each(world: World) -> None:
+    spatial = _task(world.folder / "tasks", "spatial", world.pairs)
+    asked = Evaluations(world.folder / "tasks", spatial, every=1, limit=2)
+
+    class Ends(list[Any]):
+        def append(self, event: Any) -> None:
+            if getattr(event, "step", 0) == 3:
+                raise Stopped
+
+    with pytest.raises(Stopped):
+        world.train("stopped", asked, Ends(), max_steps=4)
+    found = world.train("stopped", asked, max_steps=4)
+    card = (found.folder / "README.md").read_text("utf-8")
+    steps = re.findall(r"^- After step (\d+): custom:spatial [\d.]+\.$", card, re.MULTILINE)
+    assert steps == ["0", "1", "2", "3", "4"]
+
+
 def test_a_way_of_asking_can_be_chosen_and_what_is_never_read_is_told(world: World) -> None:
     spatial = _task(world.folder / "tasks", "spatial", world.pairs)
     chosen = Evaluations(
@@ -155,6 +177,7 @@ def test_the_best_weights_are_kept_and_not_the_last(world: World) -> None:
     same = all(ten[name].equal(twenty[name]) for name in ten)
     assert same == (best_step(lines) == 10)
     assert any("those of step" in note for note in found.result["notes"]) == same
+    assert found.result["kept_step"] == read_lineage(found.folder)["step"] == best_step(lines)
 
 
 def test_the_best_step() -> None:
@@ -218,6 +241,14 @@ def test_a_model_that_forgets_is_stopped(world: World, tmp_path: Path) -> None:
     assert journal[-1]["regressions"]
     assert found.result["steps"] == journal[-1]["step"] < 40
     assert any("since general tasks got worse" in note for note in found.result["notes"])
+    step, steps = best_step(journal), found.result["steps"]
+    assert found.result["kept_step"] == read_lineage(found.folder)["step"] == step < steps
+    losses = (found.folder / "training/losses.jsonl").read_text("utf-8").splitlines()
+    loss = json.loads(losses[step - 1])["loss"]
+    assert found.result["kept_loss"] == loss
+    card = (found.folder / "README.md").read_text("utf-8")
+    assert f"weights of step {step} of {steps}, each of 8 question-answer pairs" in card
+    assert f", of step {step} {loss:.4f}, of the last " in card
     # Kept are weights of a step before.
     run = spare.evaluate(str(found.folder), general, data=tmp_path, out=tmp_path / "kept")
     assert run.scores[0].metrics["accuracy"]["value"] == 100.0

@@ -7,6 +7,7 @@ import errno
 import json
 import os
 import re
+import resource
 import shutil
 import signal
 import subprocess
@@ -64,8 +65,12 @@ class World:
 
 def curve(folder: Path) -> list[tuple[int, float, float]]:
     """(step, loss, learning rate) of every step."""
+    return [(one["step"], one["loss"], one["lr"]) for one in _lines(folder)]
+
+
+def _lines(folder: Path) -> list[dict[str, Any]]:
     lines = (folder / "training" / "losses.jsonl").read_text("utf-8").splitlines()
-    return [(one["step"], one["loss"], one["lr"]) for one in map(json.loads, lines)]
+    return [json.loads(line) for line in lines]
 
 
 @pytest.fixture(scope="module")
@@ -196,12 +201,23 @@ def test_going_on_gives_the_curve_of_no_interruption(
         spare.fine_tune(recipe, **asked, on_event=stop)
     assert not (out / "lineage.json").exists()
     assert [step for step, _, _ in curve(out)] == [1, 2, 3]
+    before = [one | {"seconds": 5000.0, "waited": 4000.0} for one in _lines(out)]
+    (out / "training/losses.jsonl").write_text("\n".join(map(json.dumps, before)) + "\n", "utf-8")
     told: list[Any] = []
     (found,) = spare.fine_tune(recipe, **asked, on_event=told.append)
     assert "Going on from step 2." in told
     assert len(curve(out)) == 6
     assert curve(out) == curve(world.folder / f"{recipe} whole")
     assert _same(world.weights(found.folder), world.weights(whole.folder))
+    # What was spent before counts; a step that was done twice counts once.
+    lines = _lines(out)
+    assert lines[:2] == before[:2]
+    uninterrupted = _lines(world.folder / f"{recipe} whole")
+    assert [one["tokens"] for one in lines] == [one["tokens"] for one in uninterrupted]
+    assert all(5000 <= one["seconds"] < 9000 and 4000 <= one["waited"] < 5000 for one in lines)
+    assert 5000 < found.result["seconds"] < 9000
+    assert found.result["waited_seconds"] == pytest.approx(lines[-1]["waited"], abs=0.001)
+    assert f"{found.result['seconds']:.0f} seconds" in (found.folder / "README.md").read_text()
     # Dropout is at work: without it, the losses are others.
     world.train(f"{recipe} dry", recipe, **settings | {"dropout": 0.0, "max_steps": 2})
     assert curve(world.folder / f"{recipe} dry") != curve(out)[:2]
@@ -554,17 +570,33 @@ def test_neither_layout_nor_batches_change_the_loss(tmp_path: Path, family: Fami
     """One step over all pairs: no order is left that they could differ in."""
     world = World(tmp_path, family)
     total = len(rows(pictures=10))
-    losses = {}
+    losses, accuracies = {}, []
     for layout in ("shared", "pairs"):
         for tokens in (200, 500, 5000):
             name = f"{layout}{tokens}"
-            found = world.train(name, layout=layout, batch=total, max_steps=2, batch_tokens=tokens)
+            found = world.train(name, layout=layout, batch=total, max_steps=3, batch_tokens=tokens)
+            accuracies.append([one["token_accuracy"] for one in _lines(found.folder)])
             losses[found.result["accumulation"], layout] = [
                 loss for _, loss, _ in curve(found.folder)
             ]
     assert len({batches for batches, _ in losses}) >= 3
     first, *others = losses.values()
     assert all(other == pytest.approx(first, rel=1e-4) for other in others)
+    assert accuracies[0][-1] > 0.1
+    assert all(other == pytest.approx(accuracies[0], abs=1e-4) for other in accuracies)
+
+
+def test_a_step_may_have_more_batches_than_a_process_may_open_files(world: World) -> None:
+    told: list[Any] = []
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/dev/fd")) + 100, hard))
+    try:
+        found = world.train("files", told=told, batch=200, max_steps=1, workers=1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert found.result["accumulation"] > 50  # of several tensors each
+    note = f"A step takes 200 pairs, and an epoch has {len(rows(pictures=10))}"
+    assert any(str(one).startswith(note) for one in told)
 
 
 def test_a_model_that_no_mask_fits_gets_a_sequence_for_each_pair(
@@ -714,6 +746,9 @@ def _on_two_processors(world: World, out: Path, program: Sequence[str], **settin
 def _same_but_for_rounding(world: World, alone: Path, together: Path) -> None:
     for one, other in zip(curve(alone), curve(together), strict=True):
         assert one == pytest.approx(other, rel=1e-4)
+    for name in ("tokens", "token_accuracy"):
+        one, other = ([line[name] for line in _lines(place)] for place in (alone, together))
+        assert one == pytest.approx(other, abs=1e-4)
     before, after = world.weights(alone), world.weights(together)
     assert max((before[name] - after[name]).abs().max().item() for name in before) < 1e-3
 

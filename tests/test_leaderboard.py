@@ -245,6 +245,7 @@ def test_seeds_of_one_recipe_are_one_row(tmp_path: Path) -> None:
                     "data": {"name": "spare", "digest": "2"},
                     "recipe": recipe,
                     "seed": seed,
+                    "step": 500 + 100 * seed,
                 },
             )
             for seed, value in enumerate(values)

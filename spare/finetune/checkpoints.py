@@ -1,4 +1,4 @@
-"""States to go on from: whole, or not there.
+"""States to go on from: whole, or not there; and the curve up to them.
 
 The trainer writes a folder `checkpoint-N` file by file. When all are on the disk, a list of them
 with their sizes is put beside them; a folder without it, or with a file of another size, was torn
@@ -7,16 +7,18 @@ by a kill and is taken away.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 from spare.disk import write_json
 
 WHOLE = "whole.json"
 CURVE = "losses.jsonl"
-"""The loss of each step."""
+"""The loss of each step, and what had been spent by then, in all calls together."""
 
 
 def mark_whole(folder: Path) -> None:
@@ -57,3 +59,22 @@ def last_whole(training: Path, remove: bool = False) -> Path | None:
         elif remove:
             shutil.rmtree(folder)
     return max(whole, key=step_of, default=None)
+
+
+def read_curve(training: Path) -> list[dict[str, Any]]:
+    """The lines of all steps so far, but for one that was torn; [] if there are none."""
+    path = training / CURVE
+    if not path.exists():
+        return []
+    found = []
+    for line in path.read_text("utf-8", "replace").splitlines():
+        with contextlib.suppress(ValueError):
+            found.append(json.loads(line))
+    return found
+
+
+def cut_curve(training: Path, step: int) -> list[dict[str, Any]]:
+    """Take away the lines behind a step; those that stay."""
+    lines = [line for line in read_curve(training) if line["step"] <= step]
+    (training / CURVE).write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
+    return lines

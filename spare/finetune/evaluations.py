@@ -5,7 +5,7 @@ They are the harness' own: each leaves a run, which `spare show` and `spare comp
 
     training/evaluations/0-spatial       a run of the base, before the first step
     training/evaluations/500-spatial     and so on
-    training/evaluations.jsonl           step, score, regressions
+    training/evaluations.jsonl           step, score, regressions, what was said of it
     training/best/                       the weights of the best step so far
 """
 

@@ -175,11 +175,17 @@ def card(told: Mapping[str, Any], notes: Iterable[str], result: Mapping[str, Any
         tags=["spatial-reasoning", *(["lora"] if adapter else [])],
         license="other",
     )
+    steps = f"{result['steps']:,} steps"
+    losses = f"Loss of the first step {result['first_loss']:.4f}"
+    kept = result.get("kept_step", result["steps"])  # earlier versions did not say
+    if kept != result["steps"]:
+        steps = f"weights of step {kept:,} of {result['steps']:,}, each"
+        losses += f", of step {kept:,} {result['kept_loss']:.4f}"
     lines = [
         f"---\n{head.to_yaml()}\n---",
         f"# {base['name']} trained on {data['name']}",
         f"{kind}, recipe `{recipe['name']}`, seed "
-        f"{told['seed']}: {result['steps']:,} steps of {recipe['batch']} question-answer pairs; "
+        f"{told['seed']}: {steps} of {recipe['batch']} question-answer pairs; "
         "loss on the answers' tokens alone.",
         "## Where it comes from",
         f"- Base: `{base['name']}`, weights SHA-256 `{base['weights']}`",
@@ -196,8 +202,7 @@ def card(told: Mapping[str, Any], notes: Iterable[str], result: Mapping[str, Any
         "## How it was trained",
         # A note that is indented goes on with the one before.
         *(note if note.startswith("  ") else f"- {note}" for note in notes),
-        f"- Loss of the first step {result['first_loss']:.4f}, of the last "
-        f"{result['last_loss']:.4f}; {result['seconds']:.0f} seconds.",
+        f"- {losses}, of the last {result['last_loss']:.4f}; {result['seconds']:.0f} seconds.",
         "",
         "```json",
         json.dumps(recipe, indent=2),

@@ -59,6 +59,7 @@ class Plan:
         largest: the batch of the most tokens, padding included.
         tokens: how many those are.
         pairs: drawn in all steps together.
+        epoch: drawn in the first epoch.
     """
 
     steps: Sequence[Sequence[Batch]]
@@ -66,6 +67,7 @@ class Plan:
     largest: Batch
     tokens: int
     pairs: int
+    epoch: int
 
 
 def plan(materials: Sequence[Material], recipe: Recipe, devices: int) -> Plan:
@@ -78,20 +80,32 @@ def plan(materials: Sequence[Material], recipe: Recipe, devices: int) -> Plan:
         SpareError: there are no pairs, or a step has too few for the devices.
     """
     sizer = _Sizer(materials)
-    steps = list(_steps(materials, recipe, sizer))
-    bound = recipe.batch_tokens
-    accumulation = max(-(-len(sizer.fill(pieces, bound)) // devices) for pieces in steps)
-    spread = [sizer.spread(pieces, bound, accumulation * devices) for pieces in steps]
-    largest = max((batch for step in spread for batch in step), key=sizer.cost)
-    return Plan(spread, accumulation, largest, sizer.cost(largest), len(steps) * recipe.batch)
-
-
-def _steps(materials: Sequence[Material], recipe: Recipe, sizer: _Sizer) -> Iterator[list[Piece]]:
-    """The pieces of each step: exactly `batch` pairs, the last one's out of the epoch after."""
     first = _epoch(materials, recipe, 0)
     total = sum(len(piece.pairs) for piece in first)
     if not total:
         raise SpareError("No pair is left to train on.")
+    steps = list(_steps(materials, recipe, sizer, first, total))
+    bound = recipe.batch_tokens
+    accumulation = max(-(-len(sizer.fill(pieces, bound)) // devices) for pieces in steps)
+    spread = [sizer.spread(pieces, bound, accumulation * devices) for pieces in steps]
+    largest = max((batch for step in spread for batch in step), key=sizer.cost)
+    return Plan(
+        spread, accumulation, largest, sizer.cost(largest), len(steps) * recipe.batch, total
+    )
+
+
+def _steps(
+    materials: Sequence[Material],
+    recipe: Recipe,
+    sizer: _Sizer,
+    first: Sequence[Piece],
+    total: int,
+) -> Iterator[list[Piece]]:
+    """The pieces of each step: exactly `batch` pairs, the last one's out of the epoch after.
+
+    Args:
+        first: the first epoch's pieces, of `total` pairs.
+    """
     later = (piece for epoch in count(1) for piece in _epoch(materials, recipe, epoch))
     stream = chain(first, later)
     left: Piece | None = None

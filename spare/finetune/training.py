@@ -20,13 +20,13 @@ from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
 from spare.errors import SpareError
-from spare.finetune.checkpoints import CURVE, mark_whole
+from spare.finetune.checkpoints import CURVE, cut_curve, mark_whole
 from spare.finetune.faults import kept
 from spare.finetune.network import OPTIMISERS
 from spare.finetune.pairs import Pairs
 from spare.finetune.plan import Batch, Plan
 from spare.finetune.recipes import Recipe
-from spare.finetune.sequences import Encoder, collate
+from spare.finetune.sequences import IGNORED, Encoder, collate
 
 if TYPE_CHECKING:
     import torch
@@ -155,14 +155,14 @@ def trainer_settings(
 
 
 class Trainer(SFTTrainer):  # type: ignore[misc]
-    """TRL's, with a loss that is a mean over a step for every family, checkpoints that are sound
-    and read as they were written, a clock for the time spent waiting for data, and no card of its
-    own.
+    """TRL's, with a loss and an accuracy that are means over a step for every family, checkpoints
+    that are sound and read as they were written, a clock for the time spent waiting for data, and
+    no card of its own.
 
     Attributes:
         largest: the batch that weights are tried on.
         sound: the last step whose weights are known to give a loss; 0 is the base.
-        waited: seconds spent waiting for data.
+        waited: seconds spent waiting for data, by earlier calls as well.
     """
 
     def __init__(self, *settings: Any, largest: Mapping[str, torch.Tensor], **named: Any) -> None:
@@ -175,11 +175,34 @@ class Trainer(SFTTrainer):  # type: ignore[misc]
         # batches' means, and depend on how a step is cut into batches.
         self.model_accepts_loss_kwargs = True
 
-    def get_batch_samples(self, *settings: Any, **named: Any) -> Any:
+    def go_on_behind(self, line: Mapping[str, Any]) -> None:
+        """Count on from a line of the curve, as if there had been no interruption."""
+        self.waited = line["waited"]
+        self._total_train_tokens = line["tokens"]
+
+    def get_batch_samples(self, epoch_iterator: Iterator[Any], *settings: Any, **named: Any) -> Any:
         """The batches of a step, timed."""
         started = time.monotonic()
-        found = super().get_batch_samples(*settings, **named)
+        found = super().get_batch_samples(map(_copied, epoch_iterator), *settings, **named)
         self.waited += time.monotonic() - started
+        return found
+
+    def compute_loss(
+        self,
+        model: Any,
+        inputs: Any,
+        return_outputs: bool = False,
+        num_items_in_batch: torch.Tensor | None = None,
+    ) -> Any:
+        """TRL's loss of a batch."""
+        found = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        if num_items_in_batch is not None:
+            # TRL takes the mean over a step's batches, as if each had as many tokens to learn.
+            learnt = (inputs["labels"][:, 1:] != IGNORED).sum()
+            share = self.accelerator.reduce(learnt) / num_items_in_batch
+            weight = share.item() * self.current_gradient_accumulation_steps
+            for name in ("mean_token_accuracy", "entropy"):
+                self._metrics["train"][name][-1] *= weight
         return found
 
     def share_head(self) -> None:
@@ -210,7 +233,7 @@ class Trainer(SFTTrainer):  # type: ignore[misc]
 
         devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
         metrics = self._metrics["train"]
-        seen = self._total_train_tokens  # type: ignore[has-type]
+        seen = self._total_train_tokens
         self._metrics["train"] = collections.defaultdict(list)
         with torch.random.fork_rng(devices=devices):
             loss = self._rehearsed()
@@ -235,13 +258,13 @@ class Trainer(SFTTrainer):  # type: ignore[misc]
         import torch
 
         batch = dict(self.largest)
-        learnt = (batch["labels"][:, 1:] != -100).sum().to(self.args.device)
+        self.current_gradient_accumulation_steps = 1
+        learnt = (batch["labels"][:, 1:] != IGNORED).sum().to(self.args.device)
         if self.is_deepspeed_enabled:  # its engine takes no gradient back
             with torch.no_grad(), self.compute_loss_context_manager():
                 ready = self._prepare_inputs(batch)
                 loss = self.compute_loss(self.model_wrapped, ready, num_items_in_batch=learnt)
         else:
-            self.current_gradient_accumulation_steps = 1
             loss = self.training_step(self.model_wrapped, batch, learnt)
         found: torch.Tensor = loss.detach().float()
         return found
@@ -282,6 +305,15 @@ class Trainer(SFTTrainer):  # type: ignore[misc]
         """Nothing: the card is `outputs.card`."""
 
 
+def _copied(batch: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """A batch in memory of this process' own. What another process has made holds an open file for
+    every tensor, and the trainer keeps all batches of a step at once."""
+    return {
+        name: value.clone() if value.device.type == "cpu" else value
+        for name, value in batch.items()
+    }
+
+
 def _broken(values: Sequence[torch.Tensor], device: torch.device) -> torch.Tensor:
     """How many of some tensors have anything but finite numbers in the part that is here."""
     import torch
@@ -309,12 +341,17 @@ def _own_names(network: Any) -> Iterator[None]:
 
 
 class Watch(TrainerCallback):  # type: ignore[misc]
-    """Writes the curve, tells progress, stops at a loss that is no number, marks checkpoints."""
+    """Writes the curve, tells progress, stops at a loss that is no number, marks checkpoints.
+
+    Attributes:
+        before: steps of earlier calls.
+        spent: seconds that these took, as far as they are gone on from.
+    """
 
     def __init__(self, trainer: Trainer, on_event: Callable[[Event], None]) -> None:
         self.trainer, self.on_event = trainer, on_event
         self.training = Path(trainer.args.output_dir)
-        self.started, self.before = 0.0, 0
+        self.started, self.before, self.spent = 0.0, 0, 0.0
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Try the largest batch, and go on with the curve behind the checkpoint."""
@@ -322,7 +359,10 @@ class Watch(TrainerCallback):  # type: ignore[misc]
         self.trainer.require_sound()
         self.started, self.before = time.monotonic(), state.global_step
         if args.should_save:
-            _cut(self.training / CURVE, self.before)
+            lines = cut_curve(self.training, self.before)
+            if lines:
+                self.spent = lines[-1]["seconds"]
+                self.trainer.go_on_behind(lines[-1])
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
         """A step's line. Raises SpareError if its loss is not a number."""
@@ -344,7 +384,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]
                 "lr": logs.get("learning_rate"),
                 "token_accuracy": logs.get("mean_token_accuracy"),
                 "tokens": logs.get("num_tokens"),
-                "seconds": round(seconds, 3),
+                "seconds": round(self.spent + seconds, 3),
                 "waited": round(self.trainer.waited, 3),
             }
             with (self.training / CURVE).open("a", encoding="utf-8") as file:
@@ -358,14 +398,3 @@ class Watch(TrainerCallback):  # type: ignore[misc]
         self.trainer.accelerator.wait_for_everyone()
         if args.should_save:
             mark_whole(self.training / f"checkpoint-{state.global_step}")
-
-
-def _cut(path: Path, step: int) -> None:
-    """Take away the lines behind a step, and one that was torn."""
-    lines = []
-    if path.exists():
-        for line in path.read_text("utf-8", "replace").splitlines():
-            with contextlib.suppress(ValueError):
-                if json.loads(line)["step"] <= step:
-                    lines.append(line + "\n")
-    path.write_text("".join(lines), "utf-8")

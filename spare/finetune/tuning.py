@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from spare.disk import locked, write_json
 from spare.errors import SpareError, counted
 from spare.finetune import outputs
-from spare.finetune.checkpoints import CURVE, last_whole, step_of
+from spare.finetune.checkpoints import last_whole, read_curve, step_of
 from spare.finetune.checks import check_training
 from spare.finetune.evaluations import Evaluations
 from spare.finetune.folders import agree
@@ -248,12 +248,13 @@ class _Job:
             from transformers.trainer_callback import PrinterCallback
 
             trainer.remove_callback(PrinterCallback)
-            trainer.add_callback(training.Watch(trainer, self.say))
+            watch = training.Watch(trainer, self.say)
+            trainer.add_callback(watch)
             if self.evaluations is not None:
                 pixels = recipe.max_pixels or None
                 trainer.add_callback(
                     watching.Evaluate(
-                        trainer, self.evaluations, self.checkpoint, pixels, self.adapter, self.note
+                        trainer, self.evaluations, self.checkpoint, pixels, self.adapter, self.say
                     )
                 )
             if os.environ.get("ACCELERATE_USE_FSDP") == "true" and not trainer.is_fsdp_enabled:
@@ -274,21 +275,26 @@ class _Job:
                 if not self.adapter:
                     state = outputs.cast(state, self.checkpoint)
                 outputs.save(trained, state, folder, self.checkpoint, self.adapter)
-                best = evaluations.best_step(evaluations.read(self.training))
-                if best and best != trainer.state.global_step:
-                    self.note(f"The weights are those of step {best}, the best at spatial tasks.")
+                lines = evaluations.read(self.training)
+                self.notes += [note for line in lines for note in line.get("notes", ())]
+                last_step = trainer.state.global_step
+                step = evaluations.best_step(lines) or last_step
+                if step != last_step:
+                    self.note(f"The weights are those of step {step}, the best at spatial tasks.")
                     for path in (self.training / evaluations.BEST).iterdir():
                         if path.is_file():
                             shutil.copyfile(path, folder / path.name)
                 shutil.rmtree(self.training / evaluations.BEST, ignore_errors=True)
         if self.first:
-            result = self._result(whole, trainer, told.metrics["train_runtime"])
+            seconds = watch.spent + told.metrics["train_runtime"]
+            result = self._result(whole, trainer, step, seconds)
             write_json(self.training / RESULT, result)
             done = dataclasses.replace(recipe, precision="bf16" if bf16 else "float32")
             lineage = outputs.lineage(self.checkpoint, weights, sets, done, left_out)
             if asked := self._asked():
                 # Scores at these tasks are of weights that were chosen by them.
                 lineage["chosen by"] = {key: asked[key] for key in asked if key != "data"}
+                lineage["step"] = step
             outputs.finish(self.folder, lineage, self.notes, result)
             for path in self.training.glob("checkpoint-*"):
                 shutil.rmtree(path)
@@ -368,6 +374,11 @@ class _Job:
                 f"A pair with its picture has up to {whole.tokens:,} tokens, more than "
                 f"batch_tokens={recipe.batch_tokens}: it is a batch alone."
             )
+        if recipe.batch > whole.epoch:
+            self.note(
+                f"A step takes {recipe.batch:,} pairs, and an epoch has {whole.epoch:,}: a pair "
+                "comes several times in a step. Lower batch."
+            )
         if recipe.warmup_steps >= steps:
             self.note(
                 f"The warm-up ({recipe.warmup_steps:,} steps) outlasts the training: lr ends at "
@@ -375,14 +386,18 @@ class _Job:
                 "warmup_steps."
             )
 
-    def _result(self, whole: Plan, trainer: Any, seconds: float) -> dict[str, Any]:
-        curve = [json.loads(line) for line in (self.training / CURVE).open(encoding="utf-8")]
+    def _result(self, whole: Plan, trainer: Any, step: int, seconds: float) -> dict[str, Any]:
+        """What a training came to whose kept weights are those of a step."""
+        curve = read_curve(self.training)
+        losses = {line["step"]: line["loss"] for line in curve}
         return {
             "steps": trainer.state.global_step,
+            "kept_step": step,
             "pairs": trainer.state.global_step * self.recipe.batch,
             "accumulation": whole.accumulation,
             "largest_batch_tokens": whole.tokens,
             "first_loss": curve[0]["loss"] if curve else math.nan,
+            "kept_loss": losses.get(step, math.nan),
             "last_loss": curve[-1]["loss"] if curve else math.nan,
             "seconds": seconds,
             "waited_seconds": trainer.waited,

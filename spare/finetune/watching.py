@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +30,7 @@ class Evaluate(TrainerCallback):  # type: ignore[misc]
         checkpoint: Checkpoint,
         max_pixels: int | None,
         adapter: bool,
-        note: Callable[[str], None],
+        say: Callable[[str], None],
     ) -> None:
         if trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled:
             raise SpareError(
@@ -38,7 +38,7 @@ class Evaluate(TrainerCallback):  # type: ignore[misc]
                 "DeepSpeed do not leave there; evaluate the finished checkpoint instead."
             )
         self.trainer, self.asked, self.checkpoint = trainer, asked, checkpoint
-        self.max_pixels, self.adapter, self.note = max_pixels, adapter, note
+        self.max_pixels, self.adapter, self.say = max_pixels, adapter, say
         self.training = Path(trainer.args.output_dir)
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -68,11 +68,9 @@ class Evaluate(TrainerCallback):  # type: ignore[misc]
         due = control.should_log
         Trainer.log(self.trainer, {"spatial": line["spatial"], **line["scores"]})
         control.should_log = due  # which logging has taken back
+        for sentence in line["notes"]:
+            self.say(sentence)
         if line["regressions"]:
-            self.note(
-                f"Stopped after step {state.global_step}, since general tasks got worse: "
-                f"{'; '.join(line['regressions'])}."
-            )
             control.should_training_stop = control.should_save = True
 
     def _scored(self, step: int) -> dict[str, Any]:
@@ -101,7 +99,13 @@ class Evaluate(TrainerCallback):  # type: ignore[misc]
         mean = sum(values) / len(values)
         regressions = self._regressions(step) if step and self.asked.general else []
         lines = read(self.training)
+        told = ", ".join(f"{name} {value:.1f}" for name, value in scores.items())
+        notes = [*_unread(runs, step), f"After step {step}: {told}."]
+        if regressions:
+            worse = "; ".join(regressions)
+            notes.append(f"Stopped after step {step}, since general tasks got worse: {worse}.")
         line = {"step": step, "spatial": mean, "scores": scores, "regressions": regressions}
+        line["notes"] = notes
         better = all(mean >= one["spatial"] for one in lines if one["step"])
         if step and better and not regressions:
             folder = self.training / BEST
@@ -111,8 +115,6 @@ class Evaluate(TrainerCallback):  # type: ignore[misc]
             state = state if self.adapter else outputs.cast(state, self.checkpoint)
             outputs.save(network, state, folder, self.checkpoint, self.adapter)
         write(self.training, [*lines, line])
-        told = ", ".join(f"{name} {value:.1f}" for name, value in scores.items())
-        self.note(f"After step {step}: {told}.")
         return line
 
     def _run(self, network: Any, step: int, kind: str, tasks: str) -> Run:
@@ -133,16 +135,9 @@ class Evaluate(TrainerCallback):  # type: ignore[misc]
         out.parent.mkdir(exist_ok=True)
         names = [load_task(name).name for name in expand(tasks)]
         prompt = {name: one for name, one in self.asked.prompt.items() if name in names}
-        run = evaluate(
+        return evaluate(
             model, tasks, data=self.asked.data, out=out, prompt=prompt, limit=self.asked.limit
         )
-        for score in run.scores:
-            if score.unread == score.asked:
-                self.note(
-                    f"After step {step} no reply to {score.task} could be read: its prompt "
-                    f"{score.prompt} asks for what this model does not say. Choose another."
-                )
-        return run
 
     def _regressions(self, step: int) -> list[str]:
         from spare.harness.comparison import compare
@@ -150,6 +145,17 @@ class Evaluate(TrainerCallback):  # type: ignore[misc]
         places = [self.training / FOLDER / f"{one}-general" for one in (0, step)]
         found = compare(*places, max_drop=self.asked.max_drop)
         return [f"{one.score.task} by {-one.difference.value:.1f}" for one in found.regressions]
+
+
+def _unread(runs: Iterable[Run], step: int) -> list[str]:
+    """A sentence for each task whose way of asking does not suit the model."""
+    return [
+        f"After step {step} no reply to {score.task} could be read: its prompt {score.prompt} asks "
+        "for what this model does not say. Choose another."
+        for run in runs
+        for score in run.scores
+        if score.unread == score.asked
+    ]
 
 
 def _plain(network: Any) -> Any:

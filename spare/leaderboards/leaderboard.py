@@ -107,6 +107,7 @@ def _seeds(rows: Sequence[Row], runs: Mapping[str, Run], notes: list[str]) -> li
         manifest = runs[row.runs[0]].manifest
         lineage = dict(manifest.get("lineage") or {})
         seed = lineage.pop("seed", None)
+        lineage.pop("step", None)  # of the weights that were chosen: each seed has its own
         model = {name: value for name, value in manifest["model"].items() if name not in OWN}
         recipe = json.dumps([lineage, model], sort_keys=True)
         key = row.runs[0] if seed is None or not lineage else recipe
