@@ -1,11 +1,17 @@
 """One torch thread, no network, no deadlines: before anything imports torch or the hub client. And
-a data folder that tests of several files share."""
+what tests of several files share: a data folder, pictures, a checkpoint."""
+
+from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
+
+if TYPE_CHECKING:
+    from spare.images import Picture
 
 for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[name] = "1"
@@ -27,3 +33,19 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_world(folder, sets=2)
     write_objects(folder, sets=2)
     return folder
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[Picture]:
+    """Pictures of several sizes."""
+    from engine_questions import draw_pictures
+
+    return draw_pictures(tmp_path_factory.mktemp("pictures"))
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny Qwen2-VL. Nothing is written into it."""
+    from spare.demo.checkpoint import build_checkpoint
+
+    return build_checkpoint(tmp_path_factory.mktemp("checkpoint"), "qwen2_vl")

@@ -159,11 +159,6 @@ def clip(built: Callable[[str], Path]) -> Path:
     return built("clip")
 
 
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[Picture]:
-    return draw_pictures(tmp_path_factory.mktemp("pictures"))
-
-
 def load(folder: Path, **options: Any) -> Any:
     return load_model(f"clip:{folder}", **options)
 

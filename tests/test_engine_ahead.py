@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from engine_questions import draw_pictures
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -70,11 +69,6 @@ def test_what_work_raises_comes_in_its_turn() -> None:
     assert [next(results), next(results), next(results)] == [3, 5, 10]
     with pytest.raises(ZeroDivisionError):
         next(results)
-
-
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[Picture]:
-    return draw_pictures(tmp_path_factory.mktemp("pictures"))
 
 
 def grouped(requests: list[Request]) -> list[Group]:

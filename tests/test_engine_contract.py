@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from chat_server import NAME, serving
-from engine_questions import OPTIONS, answers, draw_pictures
+from engine_questions import OPTIONS, answers
 from test_clip import build_clip
 from vllm_server import vllm_serve
 
@@ -48,11 +48,6 @@ class Engine:
     writes: bool
     ranks: bool = True
     tells: bool = True
-
-
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[Picture]:
-    return draw_pictures(tmp_path_factory.mktemp("pictures"))
 
 
 @pytest.fixture(scope="module", params=ENGINES)

@@ -8,17 +8,12 @@ import warnings
 from pathlib import Path
 
 import pytest
-from engine_questions import Reference, answers, ask, draw_pictures
+from engine_questions import Reference, answers, ask
 
 from spare.demo.checkpoint import build_checkpoint
 from spare.harness.models import load_model
 from spare.harness.models.types import Request
 from spare.images import Picture
-
-
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[Picture]:
-    return draw_pictures(tmp_path_factory.mktemp("pictures"))
 
 
 @pytest.fixture(scope="module", params=["llava", "qwen2_vl", "qwen2_5_vl"])

@@ -10,25 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from engine_questions import OPTIONS, answers, ask, draw_pictures
+from engine_questions import OPTIONS, answers, ask
 
-from spare.demo.checkpoint import build_checkpoint
 from spare.errors import DataError
 from spare.harness.models import load_model
 from spare.harness.models.ahead import QUEUE
 from spare.harness.models.types import Request
 from spare.harness.models.windows import LARGEST, WINDOW
 from spare.images import Picture
-
-
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[Picture]:
-    return draw_pictures(tmp_path_factory.mktemp("pictures"))
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_checkpoint(tmp_path_factory.mktemp("checkpoint"), "qwen2_vl")
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from engine_questions import OPTIONS, answers, ask, draw_pictures
+from engine_questions import OPTIONS, answers, ask
 from lm_eval_tasks import NEEDS_LM_EVAL
 
 from spare.demo.base import BASE
@@ -26,11 +26,6 @@ from spare.harness.run import load_run
 from spare.images import Picture
 
 pytestmark = NEEDS_LM_EVAL
-
-
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[Picture]:
-    return draw_pictures(tmp_path_factory.mktemp("pictures"))
 
 
 @pytest.fixture(scope="module")

@@ -34,6 +34,16 @@ class Stream(io.StringIO):
             time.sleep(0.01)
 
 
+def watched(monkeypatch: pytest.MonkeyPatch, terminal: bool) -> Stream:
+    """What a user sees, who is told ten times a second."""
+    stream = Stream(terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setattr("sys.stderr", stream)
+    monkeypatch.setattr(progress, "SECONDS", 0.1)
+    return stream
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Four captions, read."""
@@ -47,11 +57,7 @@ def test_a_server_that_hangs_is_told(
     folder: Path, monkeypatch: pytest.MonkeyPatch, terminal: bool
 ) -> None:
     """First at the made-up caption, then at the captions: each waits until the user was told."""
-    stream = Stream(terminal)
-    monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setenv("COLUMNS", "120")
-    monkeypatch.setattr("sys.stderr", stream)
-    monkeypatch.setattr(progress, "SECONDS", 0.1)
+    stream = watched(monkeypatch, terminal)
     monkeypatch.setattr(generate, "PATIENCE", 0.05)
 
     def slow(asked: Asked) -> Answer:
@@ -73,11 +79,7 @@ def test_a_server_that_hangs_is_told(
 def test_an_evaluation_whose_server_hangs_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, terminal: bool
 ) -> None:
-    stream = Stream(terminal)
-    monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setenv("COLUMNS", "120")
-    monkeypatch.setattr("sys.stderr", stream)
-    monkeypatch.setattr(progress, "SECONDS", 0.1)
+    stream = watched(monkeypatch, terminal)
     monkeypatch.setattr(evaluating, "PATIENCE", 0.05)
 
     def slow(asked: Asked) -> Answer:

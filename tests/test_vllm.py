@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from engine_questions import answers, ask, draw_pictures
+from engine_questions import answers, ask
 
 from spare.demo.checkpoint import build_checkpoint
 from spare.errors import DataError, ModelError
@@ -43,16 +43,6 @@ def little_memory() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("VLLM_CPU_KVCACHE_SPACE", "1")
         yield
-
-
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[Picture]:
-    return draw_pictures(tmp_path_factory.mktemp("pictures"))
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_checkpoint(tmp_path_factory.mktemp("checkpoint"), "qwen2_vl")
 
 
 @pytest.fixture(scope="module")

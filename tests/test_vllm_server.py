@@ -13,10 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from engine_questions import answers, ask, draw_pictures
+from engine_questions import answers, ask
 from vllm_server import Server, vllm_serve
 
-from spare.demo.checkpoint import build_checkpoint
 from spare.errors import ModelError
 from spare.generation import llm
 from spare.harness.models import load_model
@@ -35,16 +34,6 @@ def _environment() -> Iterator[None]:
         patch.delenv("OPENAI_API_KEY", raising=False)
         patch.setenv("NO_PROXY", "127.0.0.1")
         yield
-
-
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[Picture]:
-    return draw_pictures(tmp_path_factory.mktemp("pictures"))
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_checkpoint(tmp_path_factory.mktemp("checkpoint"), "qwen2_vl")
 
 
 @pytest.fixture(scope="module")

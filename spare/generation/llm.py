@@ -7,11 +7,11 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from spare.harness.lines import ReplyLog, digest_json, reply_of
+from spare.harness.lines import ReplyLog, digest_json, reply_fields, reply_of
 from spare.harness.models.types import Model, Request
 from spare.tasks.types import Reply
 
@@ -139,7 +139,7 @@ def answered(
         done = len(requests) - len(missing)
         on_reply(done)
         for response in model.answer(missing):
-            kept.append(_line(keys[response.key], response.reply))
+            kept.append({"key": keys[response.key], **reply_fields(response.reply)})
             done += 1
             on_reply(done)
         return {key: _texts(reply_of(kept.line(identity))) for key, identity in keys.items()}
@@ -155,18 +155,6 @@ def _identity(request: Request) -> str:
     parts = [request.key, [part for part in request.parts if isinstance(part, str)]]
     asked = [dict(request.options), request.rank, request.max_new_tokens, request.schema]
     return digest_json([parts, asked])[:32]
-
-
-def _line(key: str, reply: Reply) -> dict[str, Any]:
-    line: dict[str, Any] = {"key": key}
-    if reply.error:
-        line["error"] = reply.error
-    elif reply.likelihoods is not None:
-        line["likelihoods"] = {name: asdict(one) for name, one in reply.likelihoods.items()}
-    else:
-        line["text"] = reply.text
-    tokens = {"input_tokens": reply.input_tokens, "output_tokens": reply.output_tokens}
-    return line | {"finish": reply.finish} | tokens
 
 
 # Reading pairs

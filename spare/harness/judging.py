@@ -15,7 +15,7 @@ from typing import Any
 
 from spare.errors import SpareError
 from spare.harness.asking import Event, Progress
-from spare.harness.lines import ReplyLog, Saved, digest_json, reply_of
+from spare.harness.lines import ReplyLog, Saved, digest_json, reply_fields, reply_of
 from spare.harness.models.types import Model, Request
 from spare.harness.run import Score
 from spare.tasks.types import Reply, Rules
@@ -86,9 +86,7 @@ def _ask(
         saved = asked[key]
         place = {"task": score.task, "rules": rules.name, "id": saved.sample.id}
         line: dict[str, Any] = {"key": key, **place, "question": _question(rules, saved)}
-        line |= {"error": reply.error} if reply.error else {"text": reply.text}
-        line |= {"finish": reply.finish, "input_tokens": reply.input_tokens}
-        log.append({**line, "output_tokens": reply.output_tokens})
+        log.append(line | reply_fields(reply))
         progress.done += 1
         progress.last = time.monotonic()
         on_event(progress)

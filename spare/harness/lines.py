@@ -109,15 +109,20 @@ def reply_line(
     line |= {"target": sample.target, "options": dict(sample.options), "rank": sample.rank}
     line |= {"answers": list(sample.answers)} if sample.answers else {}
     line |= {"tags": dict(sample.tags), "group": sample.group, "cluster": sample.cluster}
+    return line | reply_fields(reply)
+
+
+def reply_fields(reply: Reply) -> dict[str, Any]:
+    """A reply as it stands in a line; `reply_of` reads it."""
+    fields: dict[str, Any] = {}
     if reply.error:
-        line["error"] = reply.error
+        fields["error"] = reply.error
     elif reply.likelihoods is not None:
-        line["likelihoods"] = {name: asdict(one) for name, one in reply.likelihoods.items()}
+        fields["likelihoods"] = {name: asdict(one) for name, one in reply.likelihoods.items()}
     else:
-        line["text"] = reply.text
-    line |= {"finish": reply.finish}
-    line |= {"input_tokens": reply.input_tokens, "output_tokens": reply.output_tokens}
-    return line
+        fields["text"] = reply.text
+    tokens = {"input_tokens": reply.input_tokens, "output_tokens": reply.output_tokens}
+    return fields | {"finish": reply.finish} | tokens
 
 
 def reply_of(line: Mapping[str, Any]) -> Reply:
