@@ -18,7 +18,6 @@ import pytest
 from engine_questions import answers
 from test_engine_contract import (
     Engine,
-    pictures,
     test_an_answer_hangs_on_its_question_alone,
     test_every_request_is_answered_once,
     test_faults_cost_only_themselves,
@@ -41,7 +40,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.ray]
 
 # The suite that every engine passes is collected here, too, with the engine below.
 __all__ = [
-    "pictures",
     "test_an_answer_hangs_on_its_question_alone",
     "test_every_request_is_answered_once",
     "test_faults_cost_only_themselves",
