@@ -38,7 +38,7 @@ demo: venv
 	$(BIN)/spare demo --out runs/demo
 
 test: venv
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 test-ray: venv
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,ray]'

@@ -17,6 +17,7 @@ for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[name] = "1"
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
+os.environ.pop("COLUMNS", None)  # pytest-xdist sets it, and what is printed would hang on it
 
 # A slow machine is no fault of the code.
 settings.register_profile("untimed", deadline=None)

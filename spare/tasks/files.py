@@ -119,6 +119,8 @@ def locate_shards(data: Path, folders: Sequence[str], patterns: Sequence[str]) -
     Raises DataError if names like "test-00000-of-00002.parquet" promise more files than are there.
     """
     for folder in folders:
+        if not os.path.isdir(data / folder):  # Path.glob raises where a folder may not be searched
+            continue
         for pattern in patterns:
             found = tuple(sorted(filter(os.path.isfile, (data / folder).glob(pattern))))
             if found:
