@@ -291,3 +291,21 @@ def test_a_reply_cannot_command_the_terminal(capsys: pytest.CaptureFixture[str])
     assert not {"\x1b", "\x07", "\x0e", "\u202e"} & set(shown)
     assert r"\x1b[31mred" in shown
     assert "lines" in shown
+
+
+def test_a_table_stands_closer_before_its_cells_are_folded(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from spare.leaderboards.tables import add_row, print_table, table
+
+    shown: dict[int, str] = {}
+    for columns in (100, 80):
+        monkeypatch.setenv("COLUMNS", str(columns))
+        grid = table("relation", "class", *"abcdef")
+        add_row(grid, "surrounding", "topological", *["10.0 %"] * 6)
+        print_table(grid)
+        shown[columns] = capsys.readouterr().out
+        assert max(map(len, shown[columns].splitlines())) <= columns
+        assert all(f" {cell} " in shown[columns] for cell in ("surrounding", "topological"))
+        assert shown[columns].count("10.0 %") == 6
+    assert "surrounding   topological" in shown[100]  # there is room

@@ -257,11 +257,16 @@ def _printable(text: str) -> str:
 def print_table(grid: Table) -> None:
     """The table, no wider than the screen. Its title may be wider than itself."""
     from rich.console import Console
+    from rich.measure import Measurement
 
     if grid.title:
         print_lines([str(grid.title)])
         grid.title = None
-    Console(width=width()).print(grid)
+    console = Console(width=width())
+    unbounded = console.options.update(max_width=1000)
+    if Measurement.get(console, unbounded, grid).maximum > console.width:  # cells would be folded
+        grid.padding, grid.pad_edge, grid.collapse_padding = (0, 1, 0, 0), False, True
+    console.print(grid)
 
 
 def print_lines(lines: Iterable[str]) -> None:
