@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import errno
 import json
+import os
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -206,7 +209,9 @@ def _taught(folder: Path, task: str, answer: str) -> list[dict[str, Any]]:
     return found
 
 
-def test_a_model_that_forgets_is_stopped(world: World, tmp_path: Path) -> None:
+def test_a_model_that_forgets_is_stopped(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Taught to say B where B is right, and then to say A to the same questions."""
     lines = []
     for row in rows(pictures=30, each=(1,)):
@@ -252,6 +257,23 @@ def test_a_model_that_forgets_is_stopped(world: World, tmp_path: Path) -> None:
     # Kept are weights of a step before.
     run = spare.evaluate(str(found.folder), general, data=tmp_path, out=tmp_path / "kept")
     assert run.scores[0].metrics["accuracy"]["value"] == 100.0
+    # Ended between the stop and the checkpoint, it trains no step more.
+    copyfile = shutil.copyfile
+
+    def full(source: Any, target: Any) -> Any:
+        if Path(target).parent.name == "ended":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return copyfile(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "copyfile", full)
+        with pytest.raises(SpareError, match="The disk is full"):
+            train(base, "A", "ended", evaluations, max_steps=40, save_steps=100)
+    again = train(base, "A", "ended", evaluations, max_steps=40, save_steps=100)
+    assert again.result["steps"] == steps
+    assert read(tmp_path / "ended" / "training") == journal
+    name = "model.safetensors"
+    assert (again.folder / name).read_bytes() == (found.folder / name).read_bytes()
     # Looked at too late, there are none: then nothing is written, now and by the same call.
     late = dataclasses.replace(evaluations, every=20)
     for _ in range(2):

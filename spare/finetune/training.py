@@ -181,7 +181,9 @@ class Trainer(SFTTrainer):  # type: ignore[misc]
         self._total_train_tokens = line["tokens"]
 
     def get_batch_samples(self, epoch_iterator: Iterator[Any], *settings: Any, **named: Any) -> Any:
-        """The batches of a step, timed."""
+        """The batches of a step, timed; none if the training was stopped before this call."""
+        if self.control.should_training_stop:
+            return [], None
         started = time.monotonic()
         found = super().get_batch_samples(map(_copied, epoch_iterator), *settings, **named)
         self.waited += time.monotonic() - started

@@ -42,10 +42,15 @@ class Evaluate(TrainerCallback):  # type: ignore[misc]
         self.training = Path(trainer.args.output_dir)
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Evaluate the base; or forget what was found behind the step that is gone on from."""
+        """Evaluate the base; or forget what was found behind the step that is gone on from, and
+        train no further if that is where the training was stopped."""
+        stopped = False
         if args.should_save:
             lines = [line for line in read(self.training) if line["step"] <= state.global_step]
             write(self.training, lines)
+            stopped = bool(lines and lines[-1]["regressions"])
+        if self._told_to_all(stopped):
+            control.should_training_stop = True
         if state.global_step == 0:
             self._evaluate(state, control)
 
@@ -55,15 +60,18 @@ class Evaluate(TrainerCallback):  # type: ignore[misc]
             self.trainer.require_sound()
             self._evaluate(state, control)
 
-    def _evaluate(self, state: Any, control: Any) -> None:
+    def _told_to_all(self, value: Any) -> Any:
+        """What the first process has found, in all of them."""
         from accelerate.utils import broadcast_object_list
 
-        found: list[Any] = [None]
-        if self.trainer.args.should_save:
-            found = [self._scored(state.global_step)]
+        found = [value]
         if self.trainer.args.world_size > 1:
             found = broadcast_object_list(found)
-        line = found[0]
+        return found[0]
+
+    def _evaluate(self, state: Any, control: Any) -> None:
+        first = self.trainer.args.should_save
+        line = self._told_to_all(self._scored(state.global_step) if first else None)
         # Not TRL's own, which would take the step's other figures along.
         due = control.should_log
         Trainer.log(self.trainer, {"spatial": line["spatial"], **line["scores"]})
