@@ -19,6 +19,7 @@ import spare
 from spare.cli.finetune import add_arguments, requested
 from spare.demo.checkpoint import build_checkpoint
 from spare.errors import SpareError
+from spare.finetune import outputs
 from spare.finetune.evaluations import Evaluations, best_step, read
 from spare.harness.models.loading import read_lineage
 
@@ -94,7 +95,7 @@ def test_evaluations_change_nothing_of_the_training(world: World) -> None:
         limit=8,
     )
     assert again.scores[0].metrics[again.scores[0].headline]["value"] == score
-    assert not (world.folder / "watched/training/best").exists()
+    assert not [*(world.folder / "watched/training").glob("best-*")]
     assert read_lineage(watched.folder)
 
 
@@ -260,17 +261,26 @@ def test_a_model_that_forgets_is_stopped(
     # Ended between the stop and the checkpoint, it trains no step more.
     copyfile = shutil.copyfile
 
+    def unwritten(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
     def full(source: Any, target: Any) -> Any:
         if Path(target).parent.name == "ended":
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            unwritten()
         return copyfile(source, target)
 
     with monkeypatch.context() as patch:
         patch.setattr(shutil, "copyfile", full)
         with pytest.raises(SpareError, match="The disk is full"):
             train(base, "A", "ended", evaluations, max_steps=40, save_steps=100)
+    # Nor where only its card and lineage are missing; and the best weights are still there.
+    with monkeypatch.context() as patch:
+        patch.setattr(outputs, "finish", unwritten)
+        with pytest.raises(OSError, match="No space left"):
+            train(base, "A", "ended", evaluations, max_steps=40, save_steps=100)
     again = train(base, "A", "ended", evaluations, max_steps=40, save_steps=100)
     assert again.result["steps"] == steps
+    assert not [*(tmp_path / "ended/training").glob("*-[0-9]*")]
     assert read(tmp_path / "ended" / "training") == journal
     name = "model.safetensors"
     assert (again.folder / name).read_bytes() == (found.folder / name).read_bytes()

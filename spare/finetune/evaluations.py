@@ -6,13 +6,14 @@ They are the harness' own: each leaves a run, which `spare show` and `spare comp
     training/evaluations/0-spatial       a run of the base, before the first step
     training/evaluations/500-spatial     and so on
     training/evaluations.jsonl           step, score, regressions, what was said of it
-    training/best/                       the weights of the best step so far
+    training/best-500/                   the weights of the best step so far
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +22,7 @@ from typing import Any
 from spare.disk import replaced
 from spare.errors import SpareError
 
-FOLDER, JOURNAL, BEST = "evaluations", "evaluations.jsonl", "best"
+FOLDER, JOURNAL = "evaluations", "evaluations.jsonl"
 
 POINTS = "A task that counts points has no mean with accuracies: leave MME out of --eval-tasks."
 
@@ -99,3 +100,17 @@ def best_step(lines: Sequence[Mapping[str, Any]]) -> int:
     were worse. 0 if there is none."""
     fit = [line for line in lines if line["step"] and not line["regressions"]]
     return int(max(fit, key=lambda line: (line["spatial"], line["step"]))["step"]) if fit else 0
+
+
+def best_folder(training: Path, step: int) -> Path:
+    """Where the weights of a step are that was the best."""
+    return training / f"best-{step}"
+
+
+def keep_best(training: Path, saved: int) -> None:
+    """Take away all weights but those of the best step, and of the best of those up to `saved`: a
+    training that is killed goes on from there."""
+    lines = read(training)
+    steps = {best_step(lines), best_step([line for line in lines if line["step"] <= saved])}
+    for folder in set(training.glob("best-*")) - {best_folder(training, step) for step in steps}:
+        shutil.rmtree(folder)

@@ -164,6 +164,10 @@ class _Job:
                 self.say(f"{self.folder} is finished already.")
             else:
                 self._train(weights, sets)
+            if self.first:  # and not before the result is whole
+                for kind in ("checkpoint-*", "best-*"):
+                    for path in self.training.glob(kind):
+                        shutil.rmtree(path)
         result = json.loads((self.training / RESULT).read_bytes())
         return FineTuned(self.folder, self.adapter, self.recipe.seed, result, result["command"])
 
@@ -281,10 +285,9 @@ class _Job:
                 step = evaluations.best_step(lines) or last_step
                 if step != last_step:
                     self.note(f"The weights are those of step {step}, the best at spatial tasks.")
-                    for path in (self.training / evaluations.BEST).iterdir():
+                    for path in evaluations.best_folder(self.training, step).iterdir():
                         if path.is_file():
                             shutil.copyfile(path, folder / path.name)
-                shutil.rmtree(self.training / evaluations.BEST, ignore_errors=True)
         if self.first:
             seconds = watch.spent + told.metrics["train_runtime"]
             result = self._result(whole, trainer, step, seconds)
@@ -296,8 +299,6 @@ class _Job:
                 lineage["chosen by"] = {key: asked[key] for key in asked if key != "data"}
                 lineage["step"] = step
             outputs.finish(self.folder, lineage, self.notes, result)
-            for path in self.training.glob("checkpoint-*"):
-                shutil.rmtree(path)
         trainer.accelerator.wait_for_everyone()
 
     def _require_fit(self) -> None:

@@ -12,7 +12,17 @@ from transformers import Trainer, TrainerCallback
 
 from spare.errors import SpareError
 from spare.finetune import outputs
-from spare.finetune.evaluations import BEST, FOLDER, POINTS, Evaluations, read, write
+from spare.finetune.checkpoints import last_whole, step_of
+from spare.finetune.evaluations import (
+    FOLDER,
+    POINTS,
+    Evaluations,
+    best_folder,
+    best_step,
+    keep_best,
+    read,
+    write,
+)
 from spare.harness.models import Options
 from spare.harness.models.loading import Checkpoint, load_processor
 
@@ -114,15 +124,16 @@ class Evaluate(TrainerCallback):  # type: ignore[misc]
             notes.append(f"Stopped after step {step}, since general tasks got worse: {worse}.")
         line = {"step": step, "spatial": mean, "scores": scores, "regressions": regressions}
         line["notes"] = notes
-        better = all(mean >= one["spatial"] for one in lines if one["step"])
-        if step and better and not regressions:
-            folder = self.training / BEST
+        if step and best_step([*lines, line]) == step:
+            folder = best_folder(self.training, step)
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir()
             state = network.state_dict()
             state = state if self.adapter else outputs.cast(state, self.checkpoint)
             outputs.save(network, state, folder, self.checkpoint, self.adapter)
         write(self.training, [*lines, line])
+        saved = last_whole(self.training)
+        keep_best(self.training, step_of(saved) if saved else 0)
         return line
 
     def _run(self, network: Any, step: int, kind: str, tasks: str) -> Run:
