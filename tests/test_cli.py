@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from spare.cli import GO_ON, VERBS, main
+from spare.demo.world import write_world
 from spare.tasks import LISTED
 
 HEAVY = (
@@ -133,6 +134,18 @@ def spoken(*arguments: object) -> subprocess.CompletedProcess[str]:
 
 def widest(text: str) -> int:
     return max(map(len, text.splitlines()))
+
+
+def test_what_the_disk_refuses_is_a_sentence(tmp_path: Path) -> None:
+    write_world(tmp_path / "data", sets=1)
+    (tmp_path / "file").write_text("here", "utf-8")
+    out = tmp_path / "file" / "tasks"
+    words = ["--tasks", "vsr_zeroshot", "--data", tmp_path / "data"]
+    done = spoken("export-tasks", "--to", "lm-eval", out, *words)
+    assert (done.returncode, done.stderr) == (2, f"spare: {out}/questions: Not a directory.\n")
+    done = spoken("eval", "--model", "random", "--base-url", "http://x/v1", "--out", out, *words)
+    assert done.returncode == 2
+    assert "--base-url is for a model behind a server" in done.stderr
 
 
 def test_a_pipe_gets_a_hundred_columns() -> None:

@@ -131,6 +131,8 @@ def test_a_way_of_asking_can_be_chosen_and_what_is_never_read_is_told(world: Wor
     assert run.scores[0].prompt == "vlmevalkit"
     said = [str(one) for one in told if "could be read" in str(one)]
     assert bool(said) == (run.scores[0].unread == run.scores[0].asked)
+    with pytest.raises(SpareError, match="how --eval-tasks are asked"):
+        requested(arguments("--eval-tasks", "", "--eval-prompt", "vsr_zeroshot=vlmevalkit"))
     with pytest.raises(SpareError, match="--eval-prompt is for vsr_zeroshot, and not whatsup_a"):
         requested(arguments("--eval-prompt", "whatsup_a=captions"))
     found = requested(arguments("--eval-prompt", "vsr_zeroshot=vlmevalkit"))["evaluations"]

@@ -688,6 +688,10 @@ def test_an_adapter_is_on_the_language_tower_alone_and_merges(qwen: World) -> No
         spare.merge(found.folder, out=qwen.folder / "merged")
     with pytest.raises(SpareError, match="is not the one that"):
         spare.merge(found.folder, out=qwen.folder / "other", model=str(merged.folder))
+    with pytest.raises(SpareError, match=r"not the one that .* was trained on"):
+        spare.load_model(str(merged.folder), adapter=str(found.folder))
+    with pytest.raises(SpareError, match=r"is no adapter: .* is one\."):
+        spare.merge(found.folder.parent, out=qwen.folder / "other")
 
 
 def test_an_adapter_that_changes_nothing_is_not_merged(qwen: World) -> None:

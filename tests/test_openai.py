@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import importlib.util
 import io
 import json
 import math
@@ -471,6 +472,32 @@ def test_names_that_a_server_gives_to_the_same_weights_are_one_model() -> None:
 
 
 # The start
+
+
+@pytest.mark.parametrize(
+    ("name", "proxy", "said"),
+    [
+        ("ALL_PROXY", "socks5://127.0.0.1:9", r"ALL_PROXY names a SOCKS proxy, .*socksio"),
+        ("HTTP_PROXY", "nonsense:abc", "HTTP_PROXY names no proxy"),
+        ("HTTP_PROXY", "ftp://me:secret@localhost", "HTTP_PROXY names no proxy"),
+        ("HTTP_PROXY", "http://127.0.0.1:9", "asked through HTTP_PROXY; NO_PROXY"),
+    ],
+)
+def test_a_proxy_that_is_no_use_is_named(
+    monkeypatch: pytest.MonkeyPatch, name: str, proxy: str, said: str
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    with serving() as server:
+        monkeypatch.delenv("NO_PROXY")
+        monkeypatch.setenv(name, proxy)
+        if "socks" in proxy and importlib.util.find_spec("socksio"):
+            pytest.skip("the package for SOCKS is there")
+        with pytest.raises(ModelError, match=said) as caught:
+            load_model(f"openai:{NAME}", base_url=server.url)
+        assert "secret" not in str(caught.value)
+        if proxy.endswith(":9") and "socks" not in proxy:
+            monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+            assert load_model(f"openai:{NAME}", base_url=server.url)
 
 
 def test_mistakes_get_a_sentence_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:

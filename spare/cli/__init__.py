@@ -102,7 +102,8 @@ def _run(argv: Sequence[str]) -> int:
         return 141
     except OSError as error:
         if error.filename is not None:
-            raise
+            print(_sentence(f"spare: {error.filename}: {error.strerror}."), file=sys.stderr)
+            return 2
         print(f"spare: the output cannot be written: {error.strerror}.", file=sys.stderr)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -99,7 +100,8 @@ def run(arguments: argparse.Namespace) -> int:
         if found[0].adapter:
             print("To make a checkpoint of it:")
             for one in found:
-                print(f"  spare merge {one.folder} --out {one.folder.parent / 'merged'}")
+                words = [str(one.folder), "--out", str(one.folder.parent / "merged")]
+                print(f"  spare merge {shlex.join(words)}")
     return 0
 
 
@@ -123,6 +125,8 @@ def requested(arguments: argparse.Namespace, benchmarks: str = "") -> dict[str, 
 
 def _evaluations(arguments: argparse.Namespace) -> Evaluations | None:
     if not (arguments.eval_tasks or arguments.eval_general):
+        if arguments.eval_prompt:
+            raise SpareError("--eval-prompt says how --eval-tasks are asked; name these, too.")
         return None
     if not (arguments.eval_tasks and arguments.eval_data):
         raise SpareError("Evaluations while training need --eval-tasks and --eval-data.")

@@ -17,12 +17,12 @@ from spare.harness.models import Options
 from spare.harness.models.digests import digest_files
 from spare.harness.models.loading import (
     LINEAGE,
+    adapter_lineage,
     check_kind,
     find_checkpoint,
     first_line,
     load_network,
     load_processor,
-    read_lineage,
 )
 from spare.harness.models.prompts import Preparer, context_of
 from spare.harness.models.transformers import picture_tokens
@@ -69,17 +69,13 @@ def merge(adapter: str | Path, *, out: str | Path, model: str = "") -> Merged:
 
     adapter, out = Path(adapter), Path(out)
     if not (adapter / "adapter_config.json").is_file():
-        raise ModelError(f"{adapter} is no adapter: it has no adapter_config.json.")
+        inside = adapter / "adapter"
+        hint = f" {inside} is one." if (inside / "adapter_config.json").is_file() else ""
+        raise ModelError(f"{adapter} is no adapter: it has no adapter_config.json.{hint}")
     settings = json.loads((adapter / "adapter_config.json").read_bytes())
     checkpoint = find_checkpoint(model or str(settings.get("base_model_name_or_path") or ""))
     check_kind(checkpoint, False)
-    lineage = read_lineage(adapter)
-    known = lineage.get("base", {}).get("weights", "")
-    if known and digest_files(checkpoint.weights) != known:
-        raise ModelError(
-            f"Checkpoint {checkpoint.name} is not the one that {adapter} was trained on: its "
-            "weights have another digest. Name that one with --model."
-        )
+    lineage = adapter_lineage(adapter, checkpoint, digest_files(checkpoint.weights))
     if out.exists() and any(path.name != ".lock" for path in out.iterdir()):
         raise SpareError(f"{out} is not empty; choose another --out.")
     network = load_network(checkpoint, Options(device="cpu"))

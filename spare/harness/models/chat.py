@@ -196,7 +196,7 @@ def reply_of(found: Mapping[str, Any], request: Request, dialect: Dialect) -> Re
 
 
 def _count(value: Any) -> int:
-    return value if isinstance(value, int) and value >= 0 else 0
+    return value if type(value) is int and value >= 0 else 0  # True is no number of tokens
 
 
 def _text(message: Mapping[str, Any]) -> str:

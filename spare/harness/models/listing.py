@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
+import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -22,6 +24,8 @@ NO_KEY = "EMPTY"
 
 SECRET = re.compile(r"(key|(^|api_|auth_|access_|hf_)token)$", re.IGNORECASE)
 """Names of settings that hold a key. A token may also be what a text is made of (eos_token)."""
+
+PROXIES = frozenset({"http", "https", "all"})
 
 SHOWN = 8
 """Models that an error names."""
@@ -108,6 +112,37 @@ def refuse_key(setting: str) -> None:
         )
 
 
+def _proxy(address: str) -> str:
+    """The environment variable with the proxy that an address is asked through; "" without one.
+
+    Raises:
+        ModelError: no proxy of the environment may be such that a client cannot even be made.
+    """
+    proxies = urllib.request.getproxies()
+    for kind in PROXIES & proxies.keys():
+        name = f"{kind.upper()}_PROXY"
+        try:
+            parts = urlsplit(proxies[kind] if "://" in proxies[kind] else f"http://{proxies[kind]}")
+            sound = parts.scheme in ("http", "https", "socks5", "socks5h") and parts.port != 0
+        except ValueError:
+            sound = False
+        if not sound:
+            raise ModelError(
+                f"The environment variable {name} names no proxy; it should be like "
+                "http://host:port."
+            )
+        if parts.scheme.startswith("socks") and importlib.util.find_spec("socksio") is None:
+            raise ModelError(
+                f"The environment variable {name} names a SOCKS proxy, which needs a package: run "
+                "`pip install socksio`, or unset it."
+            )
+    wanted = urlsplit(address)
+    if urllib.request.proxy_bypass(wanted.hostname or ""):
+        return ""
+    used = next((kind for kind in (wanted.scheme, "all") if kind in proxies), "")
+    return f"{used.upper()}_PROXY" if used else ""
+
+
 def read_listing(name: str, address: str, key: str) -> Listing:
     """What a server says about a model.
 
@@ -119,6 +154,7 @@ def read_listing(name: str, address: str, key: str) -> Listing:
     def clean(text: str) -> str:
         return hidden(text, key).rstrip(". ")
 
+    proxy = _proxy(address)
     client = openai.OpenAI(api_key=key, base_url=address, max_retries=2, timeout=30.0)
     try:
         with client:
@@ -126,10 +162,13 @@ def read_listing(name: str, address: str, key: str) -> Listing:
             entries = _entries(raw.content)
             headers = raw.headers
     except openai.APIConnectionError as error:
-        raise ModelError(
-            f"No server answers at {address}: {clean(words_of(error))}. Start it, or name another "
-            "with --base-url."
-        ) from None
+        words = clean(words_of(error))
+        remedy = "Start it, or name another with --base-url."
+        if proxy:
+            remedy += f" It was asked through {proxy}; NO_PROXY names hosts that need none."
+        if "CERTIFICATE_VERIFY_FAILED" in words:
+            remedy = "Its certificate can be put into a file that SSL_CERT_FILE names."
+        raise ModelError(f"No server answers at {address}: {words}. {remedy}") from None
     except openai.APIStatusError as error:
         if error.status_code in WITHOUT_A_LIST:
             return Listing()

@@ -168,6 +168,25 @@ def read_lineage(folder: Path) -> dict[str, Any]:
     return _read_json(path) if path.is_file() else {}
 
 
+def adapter_lineage(adapter: Path, checkpoint: Checkpoint, weights: str) -> dict[str, Any]:
+    """Where an adapter comes from; see `read_lineage`.
+
+    Args:
+        weights: digest of the checkpoint's.
+
+    Raises:
+        ModelError: it was trained on another checkpoint.
+    """
+    lineage = read_lineage(adapter.expanduser())
+    if lineage.get("base", {}).get("weights", weights) != weights:
+        raise ModelError(
+            f"Checkpoint {checkpoint.name} is not the one that {adapter} was trained on "
+            f"({lineage['base'].get('name')}): its weights have another digest. Name that one as "
+            "the model."
+        )
+    return lineage
+
+
 def load_network(
     checkpoint: Checkpoint, options: Options, kind: str = "AutoModelForImageTextToText"
 ) -> Any:

@@ -35,6 +35,7 @@ from spare.harness.models.digests import (
 )
 from spare.harness.models.loading import (
     Checkpoint,
+    adapter_lineage,
     apply_adapter,
     check_kind,
     device_of,
@@ -89,12 +90,14 @@ def load(name: str, options: Options) -> Transformers:
             network = load_network(checkpoint, options)
             processor = load_processor(checkpoint, options)
         identity = {"engine": "transformers", "weights": weights.result()}
+    lineage = read_lineage(checkpoint.folder)
     if options.adapter:
+        lineage = adapter_lineage(Path(options.adapter), checkpoint, identity["weights"])
         network, file = apply_adapter(network, options.adapter)
         settings = digest_settings([file.with_name("adapter_config.json")])
         identity["adapter"] = digest_text(digest_files([file]) + settings)
     model = Transformers(network, processor, checkpoint, identity, options)
-    model.lineage = read_lineage(Path(options.adapter or checkpoint.folder))
+    model.lineage = lineage
     return model
 
 

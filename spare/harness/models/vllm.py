@@ -31,6 +31,7 @@ from spare.harness.models.digests import (
 )
 from spare.harness.models.loading import (
     Checkpoint,
+    adapter_lineage,
     check_kind,
     find_checkpoint,
     first_line,
@@ -84,11 +85,13 @@ def load(name: str, options: Options) -> Vllm:
     adapter = read_adapter(options.adapter, not text) if options.adapter else None
     # Not beside the loading, as elsewhere: vLLM forks, which threads do not survive.
     identity = {"engine": "vllm", "weights": digest_files(checkpoint.weights)}
+    lineage = read_lineage(checkpoint.folder)
     if adapter:
+        lineage = adapter_lineage(Path(options.adapter), checkpoint, identity["weights"])
         identity["adapter"] = adapter.digest
     processor = (load_tokenizer if text else load_processor)(checkpoint, options)
     model = Vllm(vllm, processor, checkpoint, identity, adapter, options)
-    model.lineage = read_lineage(Path(options.adapter or checkpoint.folder))
+    model.lineage = lineage
     return model
 
 
