@@ -14,7 +14,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from spare.disk import write_json
+from spare.disk import replaced, write_json
 
 WHOLE = "whole.json"
 CURVE = "losses.jsonl"
@@ -76,5 +76,6 @@ def read_curve(training: Path) -> list[dict[str, Any]]:
 def cut_curve(training: Path, step: int) -> list[dict[str, Any]]:
     """Take away the lines behind a step; those that stay."""
     lines = [line for line in read_curve(training) if line["step"] <= step]
-    (training / CURVE).write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
+    with replaced(training / CURVE) as file:  # which a kill here, or a full disk, leaves as it was
+        file.write("".join(json.dumps(line) + "\n" for line in lines).encode())
     return lines
