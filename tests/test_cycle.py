@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
-from training_data import rows, write_data
+from training_data import picture, rows, write_data
 
 import spare
 from spare.cli import main
@@ -156,6 +156,43 @@ def test_what_training_lacks_is_known_before_the_base_is_evaluated(
     assert not (tmp_path / "cycle").exists()
 
 
+def test_a_damaged_picture_is_known_before_the_base_is_evaluated(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = write_data(tmp_path / "dataset", pixels=False)
+    damaged = data / "pictures" / "3.png"
+    damaged.write_bytes(damaged.read_bytes()[:40])
+    asked = command(world, tmp_path / "cycle", "--data", str(data))
+    asked += ["--pictures", str(damaged.parent)]
+    assert main(asked) == 2
+    assert re.search(r"1 picture of 6 cannot be used\. .*3\.png", capsys.readouterr().err)
+    assert not (tmp_path / "cycle" / "runs").exists()
+    # It is looked at again by the same command.
+    damaged.write_bytes(picture(3))
+    assert main([*asked, "--max-drop", "100"]) == 0
+
+
+def test_another_training_is_refused_before_the_base_is_evaluated(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "cycle"
+    settings = {**dict(one.split("=") for one in SET), "max_steps": 2}
+    spare.fine_tune(
+        "demo",
+        data=world / "dataset",
+        out=out / "checkpoint",
+        model=str(world / "base"),
+        settings=settings,
+    )
+    for more, said in (
+        ((), "is a training with another max_steps; choose another --out"),
+        (("--seeds", "2"), "is a training without --seeds; choose another --out"),
+    ):
+        assert main(command(world, out, *more)) == 2
+        assert said in capsys.readouterr().err
+    assert not (out / "runs").exists()
+
+
 def test_an_optimiser_that_is_not_installed_is_known_too(
     world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -174,4 +211,4 @@ def test_a_tag_to_compare_by_is_looked_for_before_training(
     assert main(command(world, out, "--by", "foo")) == 2
     assert re.search(r"runs/base has the tag foo \(--by\); they have ", capsys.readouterr().err)
     assert spare.load_run(out / "runs" / "base").scores
-    assert not (out / "checkpoint").exists()
+    assert not list((out / "checkpoint").rglob("*.safetensors"))

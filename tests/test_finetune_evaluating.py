@@ -9,6 +9,8 @@ import json
 import os
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -212,17 +214,65 @@ def _taught(folder: Path, task: str, answer: str) -> list[dict[str, Any]]:
     return found
 
 
+def _general_task(folder: Path) -> str:
+    """A task whose every answer is B."""
+    lines = []
+    for row in rows(pictures=30, each=(1,)):
+        (folder / row["image"]).write_bytes(picture(int(row["image_key"].partition(".")[0])))
+        line = {"image": row["image"], "question": "Is it?", "options": ["yes", "no"]}
+        lines.append(json.dumps(line | {"answer": "no"}))
+    (folder / "general.jsonl").write_text("\n".join(lines) + "\n", "utf-8")
+    return f"custom:{folder / 'general.jsonl'}"
+
+
+@pytest.mark.slow
+def test_two_processes_find_what_one_finds(world: World, tmp_path: Path) -> None:
+    """The first evaluates, and both stop: taught to say A where B was right."""
+    spatial = _task(world.folder / "tasks", "spatial", world.pairs)
+    general = _general_task(tmp_path)
+    settings = QUICK | {"batch": 8, "lr": 3e-3, "schedule": "constant", "batch_tokens": 1000}
+    data = {
+        answer: write_data(tmp_path / answer, _taught(tmp_path, general, answer)) for answer in "AB"
+    }
+
+    def train(place: str, model: Path, answer: str, steps: int, asked: Any = None) -> Any:
+        (found,) = spare.fine_tune(
+            "demo",
+            data=data[answer],
+            out=tmp_path / place,
+            model=str(model),
+            settings=settings | {"max_steps": steps},
+            evaluations=asked,
+        )
+        return found
+
+    base = train("base", world.base, "B", 12).folder
+    alone = train("alone", base, "A", 40, Evaluations(tmp_path, spatial, general, 1, 30))
+    words = ["--num_processes", "2", "--main_process_port", "0", "--multi_gpu", "-m", "spare"]
+    words += ["finetune", "--recipe", "demo", "--data", str(data["A"]), "--model", str(base)]
+    words += ["--eval-tasks", spatial, "--eval-general", general, "--eval-data", str(tmp_path)]
+    words += ["--eval-every", "1", "--eval-limit", "30", "--out", str(tmp_path / "together")]
+    for key, value in (settings | {"max_steps": 40}).items():
+        words += ["--set", f"{key}={value}"]
+    launch = [sys.executable, "-m", "accelerate.commands.launch", *words]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    finished = subprocess.run(launch, env=environment, capture_output=True, text=True, check=False)
+    assert finished.returncode == 0, finished.stderr
+    result = json.loads((tmp_path / "together/training/training.json").read_bytes())
+    assert result["devices"] == 2
+    assert result["steps"] == alone.result["steps"] < 40
+    assert result["kept_step"] == alone.result["kept_step"]
+    lines = read(tmp_path / "together" / "training")
+    assert lines == read(tmp_path / "alone" / "training")
+    assert lines[-1]["regressions"]
+    assert "Stopped after step" in finished.stderr
+
+
 def test_a_model_that_forgets_is_stopped(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Taught to say B where B is right, and then to say A to the same questions."""
-    lines = []
-    for row in rows(pictures=30, each=(1,)):
-        (tmp_path / row["image"]).write_bytes(picture(int(row["image_key"].partition(".")[0])))
-        line = {"image": row["image"], "question": "Is it?", "options": ["yes", "no"]}
-        lines.append(json.dumps(line | {"answer": "no"}))
-    (tmp_path / "general.jsonl").write_text("\n".join(lines) + "\n", "utf-8")
-    general = f"custom:{tmp_path / 'general.jsonl'}"
+    general = _general_task(tmp_path)
     spatial = _task(world.folder / "tasks", "spatial", world.pairs)
     settings = QUICK | {"batch": 8, "lr": 3e-3, "schedule": "constant", "batch_tokens": 1000}
 

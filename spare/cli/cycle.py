@@ -13,7 +13,11 @@ from spare.cli import finetune as training
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    training.add_arguments(parser, recipe="spare-2b")
+    training.add_arguments(
+        parser,
+        recipe="spare-2b",
+        out="folder of it all: runs/, and the checkpoint in checkpoint/; what is begun goes on",
+    )
     group = parser.add_argument_group("evaluation, before and after")
     add = group.add_argument
     add("--tasks", required=True, help="tasks and suites, such as spatial,general")

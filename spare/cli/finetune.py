@@ -18,7 +18,17 @@ if TYPE_CHECKING:
     from spare.finetune.training import Event, Progress
 
 
-def add_arguments(parser: argparse.ArgumentParser, recipe: str = "") -> None:
+def add_arguments(
+    parser: argparse.ArgumentParser,
+    recipe: str = "",
+    out: str = "the checkpoint; one that is begun goes on",
+) -> None:
+    """Add the arguments of a training.
+
+    Args:
+        recipe: the default; "" where one must be named.
+        out: what is told of --out.
+    """
     from spare.finetune.recipes import recipe_names
 
     add = parser.add_argument
@@ -27,11 +37,12 @@ def add_arguments(parser: argparse.ArgumentParser, recipe: str = "") -> None:
         required=not recipe,
         default=recipe,
         metavar="NAME",
-        help=f"{', '.join(recipe_names())}, or a TOML file of yours",
+        help=f"{', '.join(recipe_names())}, or a TOML file of yours"
+        + (f" ({recipe})" if recipe else ""),
     )
     add("--data", required=True, metavar="DIR", help="data set of `spare publish`")
     add("--model", default="", help="path or hub id of the base; by default the recipe's")
-    add("--out", required=True, metavar="DIR", help="the checkpoint; one that is begun goes on")
+    add("--out", required=True, metavar="DIR", help=out)
     add(
         "--set",
         action="append",

@@ -25,12 +25,16 @@ class Ready:
         base: the checkpoint to train.
         reports: names of what curves go to.
         sets: the data set and, if there is one, the general one.
+        seeds: how many to train; 0 for one that has no folder of its own.
+        evaluations: made while training; None for none.
     """
 
     recipe: Recipe
     base: Checkpoint
     reports: Sequence[str]
     sets: Sequence[Pairs]
+    seeds: int
+    evaluations: Evaluations | None
 
 
 def check_training(
@@ -74,4 +78,4 @@ def check_training(
         refuse_lost(pairs, recipe.bad_pictures)
     base = find_checkpoint(model or recipe.base)
     check_kind(base, False)
-    return Ready(recipe, base, reports, sets)
+    return Ready(recipe, base, reports, sets, seeds, evaluations)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from spare.errors import SpareError
 from spare.finetune.checks import check_training
 from spare.finetune.recipes import Recipe
-from spare.finetune.tuning import FineTuned, fine_tune
+from spare.finetune.tuning import FineTuned, fine_tune, open_pictures
 from spare.harness.comparison import Comparison, check_max_drop, compare, require_tag
 from spare.harness.evaluate import Choice, evaluate, require_folder
 from spare.harness.run import Run
@@ -89,9 +89,10 @@ def cycle(
     require_folder(Path(benchmarks), "--benchmarks")
     check_max_drop(max_drop)
     # The base is evaluated for hours; what speaks against its training is told before.
-    recipe = check_training(recipe, data=data, model=model, settings=settings, **training).recipe
+    ready = check_training(recipe, data=data, model=model, settings=settings, **training)
+    recipe, out = ready.recipe, Path(out)
     base = model or recipe.base
-    out = Path(out)
+    open_pictures(ready, out / "checkpoint", on_event)
     # Both are shown what the trained one is trained on: no larger pictures.
     asking: dict[str, Any] = {"data": benchmarks, "prompt": prompt, "rules": rules}
     asking |= {"limit": limit, "max_pixels": recipe.max_pixels or None, "on_event": on_event}

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import datetime
 import json
 import math
 import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,9 +18,9 @@ from spare.disk import locked, write_json
 from spare.errors import SpareError, counted
 from spare.finetune import outputs
 from spare.finetune.checkpoints import last_whole, read_curve, step_of
-from spare.finetune.checks import check_training
+from spare.finetune.checks import Ready, check_training
 from spare.finetune.evaluations import Evaluations
-from spare.finetune.folders import agree
+from spare.finetune.folders import agree, refuse_single
 from spare.finetune.network import (
     computes_in_bf16,
     load_for_training,
@@ -29,14 +30,18 @@ from spare.finetune.network import (
 from spare.finetune.pairs import Pairs
 from spare.finetune.plan import Material, Plan, plan
 from spare.finetune.recipes import Recipe
+from spare.finetune.survey import Size, refuse_bad, survey
 from spare.harness.models import Options
 from spare.harness.models.digests import digest_files
-from spare.harness.models.loading import LINEAGE, Checkpoint, load_processor
+from spare.harness.models.loading import LINEAGE, load_processor
 
 if TYPE_CHECKING:
     from spare.finetune.training import Event
 
 RESULT, SIZES = "training.json", "pictures.json"
+
+EVALUATION = datetime.timedelta(hours=6)
+"""How long processes wait for the first one, which evaluates; torch's own is 10 minutes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,13 +115,28 @@ def fine_tune(
         report_to=report_to,
         evaluations=evaluations,
     )
-    found = []
-    for number in range(max(1, seeds)):
-        one = dataclasses.replace(ready.recipe, seed=ready.recipe.seed + number)
-        folder = Path(out) / f"seed-{one.seed}" if seeds else Path(out)
-        job = _Job(one, ready.base, folder, ready.reports, on_event, Path(out), evaluations)
-        found.append(job.run(ready.sets))
-    return found
+    return [job.run() for job in _jobs(ready, Path(out), on_event)]
+
+
+def open_pictures(ready: Ready, out: Path, on_event: Callable[[Event], None]) -> None:
+    """Agree on the folder and open every picture, before something slow that comes before the
+    training.
+
+    Raises:
+        SpareError: the folder is of something else, or too many pictures cannot be used.
+    """
+    for job in _jobs(ready, out, on_event):
+        job.open_pictures()
+
+
+def _jobs(ready: Ready, out: Path, on_event: Callable[[Event], None]) -> Iterator[_Job]:
+    """One for each seed."""
+    if ready.seeds:
+        refuse_single(out)
+    for number in range(max(1, ready.seeds)):
+        recipe = dataclasses.replace(ready.recipe, seed=ready.recipe.seed + number)
+        folder = out / f"seed-{recipe.seed}" if ready.seeds else out
+        yield _Job(ready, recipe, folder, out, on_event)
 
 
 class _Job:
@@ -124,16 +144,14 @@ class _Job:
 
     def __init__(
         self,
+        ready: Ready,
         recipe: Recipe,
-        checkpoint: Checkpoint,
         out: Path,
-        reports: Sequence[str],
-        on_event: Callable[[Event], None],
         shelf: Path,
-        evaluations: Evaluations | None = None,
+        on_event: Callable[[Event], None],
     ) -> None:
-        self.recipe, self.checkpoint, self.out = recipe, checkpoint, out
-        self.reports, self.evaluations = reports, evaluations
+        self.recipe, self.checkpoint, self.out = recipe, ready.base, out
+        self.sets, self.reports, self.evaluations = ready.sets, ready.reports, ready.evaluations
         self.training = out / "training"
         # Seeds have one list of pictures.
         self.shelf = self.training if shelf == out else shelf
@@ -153,17 +171,13 @@ class _Job:
         self.notes.append(sentence)
         self.say(sentence)
 
-    def run(self, sets: Sequence[Pairs]) -> FineTuned:
+    def run(self) -> FineTuned:
         """Train, or go on, or return what is finished."""
-        if self.out.resolve() == self.checkpoint.folder.resolve():
-            raise SpareError(f"{self.out} is the base itself; choose another --out.")
-        weights = digest_files(self.checkpoint.weights)
-        with locked(self.out) if self.first else contextlib.nullcontext():
-            self._agree(weights, sets)
+        with self._held() as weights:
             if (self.folder / LINEAGE).is_file():
                 self.say(f"{self.folder} is finished already.")
             else:
-                self._train(weights, sets)
+                self._train(weights)
             if self.first:  # and not before the result is whole
                 for kind in ("checkpoint-*", "best-*"):
                     for path in self.training.glob(kind):
@@ -171,14 +185,32 @@ class _Job:
         result = json.loads((self.training / RESULT).read_bytes())
         return FineTuned(self.folder, self.adapter, self.recipe.seed, result, result["command"])
 
-    def _agree(self, weights: str, sets: Sequence[Pairs]) -> None:
+    def open_pictures(self) -> None:
+        """Raises SpareError if a training would, for its folder or a picture's sake."""
+        from spare.finetune.faults import undisturbed
+
+        with self._held(), undisturbed():
+            if (self.folder / LINEAGE).is_file():
+                return
+            for number, pairs in enumerate(self.sets):
+                sizes = self._sizes(_spread(), number, pairs)
+                refuse_bad(pairs, sizes, self.recipe.bad_pictures, self.say)
+
+    @contextlib.contextmanager
+    def _held(self) -> Iterator[str]:
+        """Hold the folder, which is of this training and no other; the digest of the base."""
+        if self.out.resolve() == self.checkpoint.folder.resolve():
+            raise SpareError(f"{self.out} is the base itself; choose another --out.")
+        weights = digest_files(self.checkpoint.weights)
         asked: dict[str, Any] = {
             "base": weights,
-            "data": [pairs.digest for pairs in sets],
+            "data": [pairs.digest for pairs in self.sets],
             "recipe": dataclasses.asdict(self.recipe),
             "evaluations": self._asked(),
         }
-        agree(self.out, self.training, asked, self.first)
+        with locked(self.out) if self.first else contextlib.nullcontext():
+            agree(self.out, self.training, asked, self.first)
+            yield weights
 
     def _asked(self) -> dict[str, Any] | None:
         """The evaluations as JSON has them."""
@@ -186,20 +218,16 @@ class _Job:
             return None
         return {**dataclasses.asdict(self.evaluations), "data": str(self.evaluations.data)}
 
-    def _train(self, weights: str, sets: Sequence[Pairs]) -> None:
-        from accelerate import PartialState
-
+    def _train(self, weights: str) -> None:
         from spare.finetune.faults import undisturbed
 
         with undisturbed():
-            import torch
-
-            spread = PartialState(cpu=not torch.accelerator.is_available())
+            spread = _spread()
             bf16 = computes_in_bf16(self.recipe, self.note)
             network, processor, preparer, ends = load_for_training(
                 self.checkpoint, self.recipe, bf16, self.note
             )
-            self._fit(spread, bf16, network, processor, preparer, ends, weights, sets)
+            self._fit(spread, bf16, network, processor, preparer, ends, weights)
 
     def _fit(
         self,
@@ -210,7 +238,6 @@ class _Job:
         preparer: Any,
         ends: list[int],
         weights: str,
-        sets: Sequence[Pairs],
     ) -> None:
         """Everything between a loaded network and a finished one."""
         from transformers import set_seed
@@ -223,15 +250,15 @@ class _Job:
         encoder = Encoder(preparer, ends)
         materials = [
             self._material(spread, number, pairs, encoder, processor)
-            for number, pairs in enumerate(sets)
+            for number, pairs in enumerate(self.sets)
         ]
         left_out = sum(material.beginnings.count(0) for material in materials)
         see_branches(network)
-        recipe = self._layout(network, encoder, sets, materials)
+        recipe = self._layout(network, encoder, materials)
         whole = plan(materials, recipe, spread.num_processes)
         self._tell(whole, recipe)
         padding = processor.tokenizer.pad_token_id or 0
-        batches = training.Batches(whole, sets, encoder, padding, recipe.layout == "shared")
+        batches = training.Batches(whole, self.sets, encoder, padding, recipe.layout == "shared")
         # An adapter is in the language tower, all of whose layers speak.
         all_reached = self.adapter or spread.num_processes == 1
         all_reached = all_reached or reaches_all(network, blank_batch(encoder))
@@ -293,7 +320,7 @@ class _Job:
             result = self._result(whole, trainer, step, seconds)
             write_json(self.training / RESULT, result)
             done = dataclasses.replace(recipe, precision="bf16" if bf16 else "float32")
-            lineage = outputs.lineage(self.checkpoint, weights, sets, done, left_out)
+            lineage = outputs.lineage(self.checkpoint, weights, self.sets, done, left_out)
             if asked := self._asked():
                 # Scores at these tasks are of weights that were chosen by them.
                 lineage["chosen by"] = {key: asked[key] for key in asked if key != "data"}
@@ -317,17 +344,12 @@ class _Job:
         self, spread: Any, number: int, pairs: Pairs, encoder: Any, processor: Any
     ) -> Material:
         """A data set looked at from its first picture to its last."""
-        from spare.finetune.survey import Lengths, refuse_signs, survey, usable_pictures
+        from spare.finetune.survey import Lengths, refuse_signs, usable_pictures
 
         refuse_signs(pairs, processor)
-        total = len(pairs.pictures)
-        self.say(f"{pairs.name}: {len(pairs):,} pairs about {counted(total, 'picture')}.")
-        sizes = survey(
-            pairs,
-            self.shelf / (f"general-{SIZES}" if number else SIZES),
-            spread,
-            lambda done: self.say(f"Opened {min(done, total):,} of {total:,} pictures."),
-        )
+        total = counted(len(pairs.pictures), "picture")
+        self.say(f"{pairs.name}: {len(pairs):,} pairs about {total}.")
+        sizes = self._sizes(spread, number, pairs)
         lengths = Lengths(pairs, encoder)
         tokens = usable_pictures(pairs, sizes, lengths, self.recipe.bad_pictures, self.note)
         context = encoder.preparer.context
@@ -342,9 +364,17 @@ class _Job:
         used = [picture if tokens[picture] else -1 for picture in pairs.picture_of]
         return Material(used, pairs.weights, lengths.asked, tokens)
 
-    def _layout(
-        self, network: Any, encoder: Any, sets: Sequence[Pairs], materials: Sequence[Material]
-    ) -> Recipe:
+    def _sizes(self, spread: Any, number: int, pairs: Pairs) -> list[Size | str]:
+        """The sizes of a data set's pictures; of one that cannot be opened, why."""
+        total = len(pairs.pictures)
+        return survey(
+            pairs,
+            self.shelf / (f"general-{SIZES}" if number else SIZES),
+            spread,
+            lambda done: self.say(f"Opened {min(done, total):,} of {total:,} pictures."),
+        )
+
+    def _layout(self, network: Any, encoder: Any, materials: Sequence[Material]) -> Recipe:
         """The recipe, with a layout that the network can be trained in: tried on a picture that has
         several pairs."""
         from spare.finetune.branches import refuses_branches
@@ -352,7 +382,7 @@ class _Job:
 
         if self.recipe.layout == "pairs":
             return self.recipe
-        several = _several(sets[0], materials[0])
+        several = _several(self.sets[0], materials[0])
         if several is None:
             return self.recipe
         picture, texts = several
@@ -407,6 +437,14 @@ class _Job:
             "notes": self.notes,
             "command": outputs.command(self.folder, self.recipe, self.checkpoint.name),
         }
+
+
+def _spread() -> Any:
+    """The processes of this training."""
+    import torch
+    from accelerate import PartialState
+
+    return PartialState(cpu=not torch.accelerator.is_available(), timeout=EVALUATION)
 
 
 def _peak_memory() -> int | None:
