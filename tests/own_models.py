@@ -86,6 +86,20 @@ class Wordy(Own):
         return Reply("A")
 
 
+class Ranks(Own):
+    """Ranks where it should write."""
+
+    def reply(self, request: Request) -> Reply:
+        return Reply(likelihoods={label: Likelihood(-1.0, 1, 1) for label in request.options})
+
+
+class Thinking(Own):
+    """Is not done with thinking when its tokens are used up."""
+
+    def reply(self, request: Request) -> Reply:
+        return Reply("<think> The mug is, let me see,", finish="length")
+
+
 class Garbled(Own):
     """Gives what is no answer, as its name says."""
 

@@ -59,6 +59,19 @@ def test_another_way_of_decoding_is_found(
     assert "the model or its decoding gave another reply" in " ".join(printed.split())
 
 
+@pytest.mark.parametrize(
+    ("out", "said"),
+    [("no/found.csv", "there is no folder"), (".", "it is a folder")],
+)
+def test_a_file_that_could_not_be_written_is_known_before_anything_is_asked(
+    out: str, said: str, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(command(data, BASE, "--out", str(tmp_path / out))) == 2
+    shown = capsys.readouterr().err
+    assert f"could not be written: {said}" in shown
+    assert "Asking" not in shown
+
+
 @NEEDS_LM_EVAL
 def test_what_lm_eval_fails_at_is_a_sentence(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -198,6 +198,7 @@ def test_pictures_inside_tables_are_found_again(tmp_path: Path) -> None:
         ({"tasks": "whatsup_a", "limit": 0}, "--limit must be at least 1"),
         ({"tasks": "mme"}, "mme"),
         ({"tasks": "", "prompt": "captions"}, "holds the files of no task that lm-eval could ask"),
+        ({"tasks": "lm-eval:hellaswag"}, "is lm-eval's own task"),
         ({"tasks": "whatsup_a", "to": "other"}, "There is no harness 'other' here"),
     ],
 )

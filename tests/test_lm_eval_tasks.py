@@ -182,7 +182,8 @@ def test_replies_that_answer_nothing_are_unread(both: Both) -> None:
         (("metric: acc, aggregation: mean", "metric: f1, aggregation: f1"), ""),
         (("doc_to_choice: choices", "doc_to_image: choices"), "is about pictures or sounds"),
         (("test.jsonl", "gone.jsonl"), "cannot load its task"),
-        (("task: where_is_it", "task: [a, b]\ngroup: both"), "lm-eval"),
+        (("task: where_is_it", "task: [a, b]\ngroup: both"), "is a group of lm-eval's tasks"),
+        (("task: where_is_it", "task:\n  - a\n  - b\ngroup: both"), "is a group of lm-eval's"),
     ],
 )
 def test_what_cannot_be_asked_is_said(tmp_path: Path, change: tuple[str, str], said: str) -> None:

@@ -929,14 +929,23 @@ def test_prices_that_make_no_sense_are_refused(text: str, model: str, words: str
 @pytest.mark.parametrize(
     ("tokens", "prices", "cost"),
     [
-        (Tokens(1_000_000, 0), Prices(2.5, 10), "2.50"),
-        (Tokens(0, 2_000_000_000), Prices(2.5, 10), "20,000.00"),
+        (Tokens(1_000_000, 0), Prices(2.5, 0), "2.50"),
+        (Tokens(0, 2_000_000_000), Prices(0, 10), "20,000.00"),
         (Tokens(1, 1), Prices(2.5, 10), "less than 0.01"),
         (Tokens(5, 5), Prices(0, 0), "0.00"),
     ],
 )
 def test_a_cost_is_never_rounded_to_nothing(tokens: Tokens, prices: Prices, cost: str) -> None:
     assert tokens.line(prices).endswith(f"written, which is {cost} at these prices.")
+
+
+@pytest.mark.parametrize(
+    ("tokens", "which"), [(Tokens(1_000_000, 0), "written"), (Tokens(0, 1_000_000), "read")]
+)
+def test_half_a_bill_is_none(tokens: Tokens, which: str) -> None:
+    """Some servers count one kind alone."""
+    assert tokens.cost(Prices(2.5, 10)) is None
+    assert tokens.line(Prices(2.5, 10)).endswith(f"since the server counts none {which}.")
 
 
 def test_generate_goes_on_where_it_was_killed(tmp_path: Path) -> None:

@@ -211,6 +211,25 @@ def test_what_is_no_answer_ends_the_run(kind: str, words: str) -> None:
         list(model.answer(iter(ask("a", "b", "c"))))
 
 
+def test_a_ranking_is_no_words() -> None:
+    """It would be an empty reply, and wrong, without a word."""
+    model = load_model("own_models:Ranks")
+    (reply,) = answers(model, ask("?")).values()
+    assert "text was asked for, and the reply has likelihoods" in reply.error
+
+
+@pytest.mark.parametrize(("name", "told"), [("Thinking", True), ("Own", False)])
+def test_replies_that_end_before_an_answer_are_told(
+    name: str, told: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_world(tmp_path / "data", sets=1)
+    call = ["eval", "--tasks", "whatsup_a", "--data", str(tmp_path / "data")]
+    assert main([*call, "--model", f"own_models:{name}", "--out", str(tmp_path / "run")]) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "4 replies of 4 could not be read; `spare show" in printed
+    assert ("4 replies of all ended at the bound on their length" in printed) == told
+
+
 def test_words_are_no_ranking() -> None:
     model = load_model("own_models:Wordy")
     (reply,) = answers(model, ask("?", rank=True)).values()

@@ -28,9 +28,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from spare.harness.neighbours.differences import diff_harness
-    from spare.leaderboards.grids import show, write, written
+    from spare.leaderboards.grids import check_place, show, write, written
     from spare.leaderboards.harnesses import questions, stages
 
+    if arguments.out:
+        check_place(Path(arguments.out))
     with progress() as on_event:
         found = diff_harness(
             arguments.task,

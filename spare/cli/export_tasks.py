@@ -9,7 +9,7 @@ from spare.cli.eval import add_choices, choice
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("folder", metavar="DIR", help="folder to write them into")
+    add("folder", metavar="DIR", help="folder to write them into; an export there is replaced")
     add("--to", required=True, metavar="HARNESS", help="lm-eval, lmms-eval or vlmevalkit")
     add("--data", required=True, metavar="DATA", help="folder with the published files")
     add("--tasks", default="", help="tasks and suites; by default all whose files are there")

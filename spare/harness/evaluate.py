@@ -392,7 +392,9 @@ def _note_effort(
         entry |= {"input_tokens": tokens.read, "output_tokens": tokens.written}
         if prices:
             entry["token_prices"] = dataclasses.asdict(prices)
-            entry["cost"] = round(tokens.cost(prices), 6)
+            cost = tokens.cost(prices)
+            if cost is not None:
+                entry["cost"] = round(cost, 6)
     manifest["calls"].append(entry)
 
 

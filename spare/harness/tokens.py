@@ -51,8 +51,11 @@ class Tokens:
         """Whether there are any."""
         return self.read > 0 or self.written > 0
 
-    def cost(self, prices: Prices) -> float:
-        """What they cost, in the currency of the prices."""
+    def cost(self, prices: Prices) -> float | None:
+        """What they cost, in the currency of the prices. None if the engine tells only those that
+        were read, or written, and the others cost something: half a bill is none."""
+        if (prices.read and not self.read) or (prices.written and not self.written):
+            return None
         return (self.read * prices.read + self.written * prices.written) / PER
 
     def line(self, prices: Prices | None = None) -> str:
@@ -61,6 +64,9 @@ class Tokens:
         if prices is None:
             return f"{found}."
         cost = self.cost(prices)
+        if cost is None:
+            which = "written" if self.read else "read"
+            return f"{found}. Their cost is not known, since the server counts none {which}."
         shown = f"less than {SMALLEST}" if 0 < cost < SMALLEST else f"{cost:,.2f}"
         return f"{found}, which is {shown} at these prices."
 

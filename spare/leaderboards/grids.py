@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -67,6 +68,19 @@ def written(grids: Sequence[Grid], look: str) -> str:
     if look == "latex":
         return "\n".join(_latex(grid) for grid in grids)
     raise SpareError(f"There is no format {look!r}; there are {', '.join(FORMATS)}.")
+
+
+def check_place(path: Path) -> None:
+    """Raises SpareError if no file can be written there: known before hours of work for it."""
+    problem = ""
+    if path.is_dir():
+        problem = "it is a folder"
+    elif not path.parent.is_dir():
+        problem = f"there is no folder {path.parent}"
+    elif not os.access(path.parent, os.W_OK):
+        problem = f"nothing may be written in {path.parent}"
+    if problem:
+        raise SpareError(f"{path} could not be written: {problem}.")
 
 
 def write(path: Path, text: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -191,21 +192,44 @@ def _notes(run: Run) -> list[str]:
                 "first reasons:"
             )
             notes += [f"  {one}" for one in _reasons(run, score)]
+        if score.unread * 2 >= score.asked > 0:
+            notes.append(_unread(run, score))
     return list(dict.fromkeys(notes))
+
+
+def _unread(run: Run, score: Score) -> str:
+    """What may be behind it that most replies of a score could not be read."""
+    cut = sum(line.get("finish") == "length" for line in _last_replies(run, score).values())
+    note = (
+        f"{score.task} ({score.prompt}, rules {score.rules}): {counted(score.unread, 'reply')} of "
+        f"{score.asked:,} could not be read; `spare show {shlex.quote(str(run.path))} --unread` "
+        "lists them."
+    )
+    if cut:
+        note += (
+            f" {counted(cut, 'reply')} of all ended at the bound on their length: where a model "
+            "thinks before it answers, switch that off (docs/servers.md)."
+        )
+    return note
 
 
 def _reasons(run: Run, score: Score) -> list[str]:
     """Why the first few samples of a score have no reply, and where the rest is said."""
-    place = {"task": score.task, "split": score.split, "prompt": score.prompt}
-    reasons: dict[str, str] = {}
-    for line in run.replies():
-        if all(line.get(name) == value for name, value in place.items()):
-            if "error" in line:
-                reasons[line["id"]] = line["error"]
-            else:
-                reasons.pop(line["id"], None)
-    shown = [f"{name}: {reason}" for name, reason in list(reasons.items())[:REASONS]]
+    failed = [
+        (name, line["error"]) for name, line in _last_replies(run, score).items() if "error" in line
+    ]
+    shown = [f"{name}: {reason}" for name, reason in failed[:REASONS]]
     return [*shown, f'All of them stand in {run.path / "replies.jsonl"} under "error".']
+
+
+def _last_replies(run: Run, score: Score) -> dict[str, Mapping[str, Any]]:
+    """The line of each question's last reply, by its id."""
+    place = {"task": score.task, "split": score.split, "prompt": score.prompt}
+    return {
+        line["id"]: line
+        for line in run.replies()
+        if all(line.get(name) == value for name, value in place.items())
+    }
 
 
 def number(value: float | None) -> str:

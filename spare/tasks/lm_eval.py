@@ -248,6 +248,11 @@ def _find(name: str) -> Path:
         path = Path(name).expanduser()
         if not path.is_file():
             raise SpareError(f"There is no file {name}; lm-eval:FILE.yaml takes a path.")
+        text = path.read_bytes()
+        if re.search(rb"^group:", text, re.M) and not re.search(
+            rb"^task:[ \t]*[\"'\w]", text, re.M
+        ):
+            raise SpareError(f"{path} is a group of lm-eval's tasks; name one of its tasks.")
         return path.resolve()
     import importlib.util
 

@@ -305,6 +305,8 @@ def _plain(reply: Reply, request: Request) -> Reply:
     if reply.error:
         return Reply(error=reply.error)
     if not request.rank:
+        if reply.likelihoods is not None and not reply.text:
+            raise ValueError("text was asked for, and the reply has likelihoods (Reply(text))")
         finish: Literal["stop", "length", ""] = "length" if reply.finish == "length" else "stop"
         return Reply(reply.text, None, "", finish, *tokens)
     if reply.likelihoods is None or set(reply.likelihoods) != set(request.options):

@@ -116,6 +116,7 @@ def export_tasks(
         raise SpareError(f"The data folder {data} does not exist; --data names it.")
     named = [tasks] if isinstance(tasks, str) and tasks else tasks
     chosen = [name for one in named for name in expand(one)]
+    refuse_theirs(chosen)
     known = [load_task(name) for name in chosen or LISTED]
     check_choices(known, split=split, prompt=prompt, rules=rules)
     _check_apart(folder, data, known)
@@ -142,6 +143,13 @@ def export_tasks(
             "what is missing."
         )
     return Export(names, left_out, neighbour.command(folder, list(names.values())))
+
+
+def refuse_theirs(tasks: Iterable[str]) -> None:
+    """Raises SpareError if a task is lm-eval's own: loading it would load its data."""
+    for name in tasks:
+        if name.startswith("lm-eval:"):
+            raise SpareError(f"{name} is lm-eval's own task; name one of ours.")
 
 
 def _check_apart(folder: Path, data: Path, tasks: Iterable[Task]) -> None:

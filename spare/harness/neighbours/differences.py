@@ -24,7 +24,7 @@ from spare.harness.models import ENGINES, load_model
 from spare.harness.models.loading import find_checkpoint
 from spare.harness.models.prompts import REFUSALS
 from spare.harness.models.types import Request
-from spare.harness.neighbours import load_neighbour
+from spare.harness.neighbours import load_neighbour, refuse_theirs
 from spare.harness.run import Run
 from spare.images import Picture, open_picture
 from spare.tasks import load_task
@@ -147,6 +147,7 @@ def diff_harness(
     neighbour = load_neighbour(name)
     if limit is not None and limit < 1:
         raise SpareError("--limit must be at least 1.")
+    refuse_theirs([task])
     known = load_task(task)
     check_choices([known], split=split, prompt=prompt, rules=rules)
     evaluation = choose(known, Path(data), split, prompt, rules, limit)
