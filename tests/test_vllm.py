@@ -21,7 +21,9 @@ from typing import Any
 import pytest
 from engine_questions import answers, ask
 
+from spare.demo.base import BASE
 from spare.demo.checkpoint import build_checkpoint
+from spare.demo.world import write_world
 from spare.errors import DataError, ModelError
 from spare.generation import llm
 from spare.harness.models import load_model
@@ -29,6 +31,7 @@ from spare.harness.models.ahead import QUEUE
 from spare.harness.models.types import Model, Request
 from spare.harness.models.windows import LARGEST, WINDOW
 from spare.images import Picture, open_picture
+from spare.tasks import load_task
 from spare.tasks.types import Reply
 
 pytest.importorskip("vllm", reason="vLLM is not installed; `make test-vllm` installs it")
@@ -114,6 +117,21 @@ def test_replies_are_the_same(model: Model, twin: Model, pictures: list[Picture]
     found, expected = answers(model, requests), answers(twin, requests)
     assert found == expected
     assert len({reply.text for reply in found.values()}) > len(found) // 3
+
+
+def test_the_demos_checkpoint_answers_the_same(tmp_path: Path) -> None:
+    """A LLaVA whose weights have the names of published ones."""
+    write_world(tmp_path, sets=2)
+    samples = [
+        *load_task("whatsup_a").samples(tmp_path),
+        *load_task("whatsup_a").samples(tmp_path, prompt="answers"),
+    ]
+    requests = [
+        Request(f"{number}", sample.parts, max_new_tokens=8)
+        for number, sample in enumerate(samples)
+    ]
+    found, expected = (answers(load_model(f"{engine}{BASE}"), requests) for engine in ("vllm:", ""))
+    assert found == expected
 
 
 def test_options_are_ranked_the_same(model: Model, twin: Model, pictures: list[Picture]) -> None:

@@ -105,7 +105,24 @@ def build_checkpoint(
     with quiet():
         model.save_pretrained(folder)
         processor.save_pretrained(folder)
+    if family == "llava":
+        _name_as_published(folder / "model.safetensors")
     return folder
+
+
+def _name_as_published(path: Path) -> None:
+    """Give the weights of a LLaVA the names that published ones have. Of one that was made and not
+    loaded, transformers 5 writes other names for the picture encoder's, which vLLM 0.32 does not
+    know; of one that was loaded, those it was loaded from."""
+    from safetensors.torch import load_file, save_file
+
+    weights = load_file(path)
+    tower = "vision_tower."
+    named = {
+        name.replace(tower, f"{tower}vision_model.", 1) if name.startswith(tower) else name: value
+        for name, value in weights.items()
+    }
+    save_file(named, path, {"format": "pt"})
 
 
 def _tokenizer(sentences: Iterable[str], vocabulary: int) -> Any:

