@@ -11,7 +11,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from spare.finetune.sequences import IGNORED, PADDING
+from spare.finetune.pairs import Pairs
+from spare.finetune.plan import Material
+from spare.finetune.sequences import IGNORED, PADDING, Encoder, collate
 from spare.harness.models.prompts import REFUSALS
 
 if TYPE_CHECKING:
@@ -98,6 +100,17 @@ def refuses_branches(network: Any, shared: Batch, alone: Batch) -> str:
     return ""
 
 
+def refuses_pictures(network: Any, encoder: Encoder, pairs: Pairs, material: Material) -> str:
+    """`refuses_branches` of a picture that has several pairs; "" if there is none."""
+    found = _several(pairs, material)
+    if found is None:
+        return ""
+    picture, texts = found
+    together = collate(encoder.encode(picture, texts, True), 0, True)
+    alone = collate(encoder.encode(picture, texts, False), 0, False)
+    return refuses_branches(network, together, alone)
+
+
 def _said(network: Any, batch: Batch) -> torch.Tensor:
     """Log-probabilities of all tokens that are learnt, in their order."""
     inputs = {name: value.to(network.device) for name, value in batch.items() if name != "labels"}
@@ -106,3 +119,21 @@ def _said(network: Any, batch: Batch) -> torch.Tensor:
     learnt = labels[:, 1:] != IGNORED
     said: torch.Tensor = odds[learnt].gather(-1, labels[:, 1:][learnt][:, None])[:, 0]
     return said
+
+
+def _several(
+    pairs: Pairs, material: Material, most: int = 3
+) -> tuple[Any, list[tuple[str, str]]] | None:
+    """A picture with two or three of its pairs."""
+    found: dict[int, list[int]] = {}
+    for pair, picture in enumerate(material.picture_of):
+        if picture < 0:
+            continue
+        mine = found.setdefault(picture, [])
+        mine.append(pair)
+        if len(mine) == most:
+            break
+    best = max(found.values(), key=len, default=[])
+    if len(best) < 2:
+        return None
+    return pairs.pictures[material.picture_of[best[0]]], [pairs.texts(one) for one in best]

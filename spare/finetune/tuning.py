@@ -375,20 +375,12 @@ class _Job:
         )
 
     def _layout(self, network: Any, encoder: Any, materials: Sequence[Material]) -> Recipe:
-        """The recipe, with a layout that the network can be trained in: tried on a picture that has
-        several pairs."""
-        from spare.finetune.branches import refuses_branches
-        from spare.finetune.sequences import collate
+        """The recipe, with a layout that the network can be trained in."""
+        from spare.finetune.branches import refuses_pictures
 
         if self.recipe.layout == "pairs":
             return self.recipe
-        several = _several(self.sets[0], materials[0])
-        if several is None:
-            return self.recipe
-        picture, texts = several
-        together = collate(encoder.encode(picture, texts, True), 0, True)
-        alone = collate(encoder.encode(picture, texts, False), 0, False)
-        reason = refuses_branches(network, together, alone)
+        reason = refuses_pictures(network, encoder, self.sets[0], materials[0])
         if not reason:
             return self.recipe
         self.note(f"Each pair gets a sequence of its own: for this model, {reason}.")
@@ -452,21 +444,3 @@ def _peak_memory() -> int | None:
     import torch
 
     return torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None
-
-
-def _several(
-    pairs: Pairs, material: Material, most: int = 3
-) -> tuple[Any, list[tuple[str, str]]] | None:
-    """A picture with two or three of its pairs."""
-    found: dict[int, list[int]] = {}
-    for pair, picture in enumerate(material.picture_of):
-        if picture < 0:
-            continue
-        mine = found.setdefault(picture, [])
-        mine.append(pair)
-        if len(mine) == most:
-            break
-    best = max(found.values(), key=len, default=[])
-    if len(best) < 2:
-        return None
-    return pairs.pictures[material.picture_of[best[0]]], [pairs.texts(one) for one in best]
