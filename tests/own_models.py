@@ -100,6 +100,17 @@ class Thinking(Own):
         return Reply("<think> The mug is, let me see,", finish="length")
 
 
+class Bare(Own):
+    """Ranks by numbers that say nothing of tokens, or counts what cannot be."""
+
+    def reply(self, request: Request) -> Reply:
+        kind = self.identity["weights"]
+        if kind == "words":
+            return Reply("A", input_tokens="x")  # type: ignore[arg-type]
+        one: Any = -1.0 if kind == "numbers" else Likelihood(-1.0, 0, 4)
+        return Reply(likelihoods=dict.fromkeys(request.options, one))
+
+
 class Garbled(Own):
     """Gives what is no answer, as its name says."""
 

@@ -121,9 +121,10 @@ def test_tasks_as_json_are_what_the_tasks_say(capsys: pytest.CaptureFixture[str]
             assert set(prompt.rules) <= set(task.rules)
 
 
-def spoken(*arguments: object) -> subprocess.CompletedProcess[str]:
+def spoken(*arguments: object, **variables: str) -> subprocess.CompletedProcess[str]:
     """The command in a process of its own, its output in pipes, without COLUMNS."""
     environment = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
+    environment |= variables
     return subprocess.run(
         [sys.executable, "-m", "spare", *map(str, arguments)],
         capture_output=True,
@@ -146,6 +147,37 @@ def test_what_the_disk_refuses_is_a_sentence(tmp_path: Path) -> None:
     done = spoken("eval", "--model", "random", "--base-url", "http://x/v1", "--out", out, *words)
     assert done.returncode == 2
     assert "--base-url is for a model behind a server" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "words", [["generate"], ["generate", "--llm", "transformers:x"], ["ablate", "--llm=template:"]]
+)
+def test_an_address_that_nobody_is_asked_at_is_refused(words: list[str], tmp_path: Path) -> None:
+    verb, *more = words
+    address = ["--base-url", "http://x/v1"]
+    done = spoken(verb, tmp_path, *more, *address, "--out", tmp_path / "out")
+    assert done.returncode == 2
+    assert "--base-url is for a model behind a server" in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_package_that_is_broken_is_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "openai.py").write_text("import nothing_like_it\n", "utf-8")
+    asked = [
+        "--model",
+        "openai:m",
+        "--base-url",
+        "http://127.0.0.1:9/v1",
+        "--tasks",
+        "vsr_zeroshot",
+    ]
+    write_world(tmp_path / "data", sets=1)
+    asked += ["--data", str(tmp_path / "data"), "--out", str(tmp_path / "out")]
+    done = spoken("eval", *asked, PYTHONPATH=str(tmp_path))
+    assert done.returncode == 2
+    assert done.stderr.endswith("`spare doctor` says what is broken.\n")
+    assert "No module named 'nothing_like_it'" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_a_pipe_gets_a_hundred_columns() -> None:

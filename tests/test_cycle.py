@@ -6,6 +6,7 @@ import importlib.util
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -136,6 +137,9 @@ LACKS = {
         "custom:where has no prompt 'foo'",
     ),
     "seed": (["--seed", "-1"], "--seed is a whole number"),
+    "large seed": (["--seed", "4294967295", "--seeds", "2"], "below 4,294,967,296"),
+    "tasks": (["--tasks", "vsr_zeroshit"], "There is no task 'vsr_zeroshit'"),
+    "limit": (["--limit", "0"], "--limit must be at least 1"),
     "drop": (["--max-drop", "-1"], "--max-drop is how far a figure may fall"),
     "files": (["--benchmarks", "/nonexist"], "/nonexist does not exist; --benchmarks names it"),
     "eval files": (
@@ -170,6 +174,24 @@ def test_a_damaged_picture_is_known_before_the_base_is_evaluated(
     # It is looked at again by the same command.
     damaged.write_bytes(picture(3))
     assert main([*asked, "--max-drop", "100"]) == 0
+
+
+def test_pictures_of_another_folder_are_opened_too(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of the same names, and refused; before the first step all may be set otherwise, though."""
+    data = write_data(tmp_path / "dataset", pixels=False)
+    asked = command(world, tmp_path / "cycle", "--data", str(data), "--max-drop", "100")
+    first = [*asked, "--pictures", str(data / "pictures"), "--by", "nothing"]
+    assert main(first) == 2  # after the base, and before the training
+    other = shutil.copytree(data / "pictures", tmp_path / "other")
+    (other / "3.png").write_bytes(b"")
+    capsys.readouterr()
+    assert main([*asked, "--pictures", str(other)]) == 2
+    assert "1 picture of 6 cannot be used" in capsys.readouterr().err
+    more = ["--pictures", str(other), "--set", "bad_pictures=0.5", "--seeds", "1"]
+    assert main([*asked, *more]) == 0
+    assert {path.name for path in (tmp_path / "cycle/runs").iterdir()} == {"base", "seed-0"}
 
 
 def test_another_training_is_refused_before_the_base_is_evaluated(

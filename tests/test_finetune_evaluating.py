@@ -188,6 +188,41 @@ def test_the_best_weights_are_kept_and_not_the_last(world: World) -> None:
     assert found.result["kept_step"] == read_lineage(found.folder)["step"] == best_step(lines)
 
 
+def test_what_ends_before_the_first_step_is_evaluated_once(world: World, tmp_path: Path) -> None:
+    """The same folder spelled otherwise is no other; what was found of the base is found anew."""
+    spatial = _task(world.folder / "tasks", "spatial", world.pairs)
+    asked = Evaluations(world.folder / "tasks", spatial, every=4, limit=2)
+
+    class Ends(list[Any]):
+        def append(self, event: Any) -> None:
+            if str(event).startswith("After step 0: "):
+                raise Stopped
+
+    with pytest.raises(Stopped):
+        world.train("ended early", asked, Ends())
+    elsewhere = tmp_path / "link"
+    elsewhere.symlink_to(world.folder / "tasks")
+    world.train("ended early", dataclasses.replace(asked, data=elsewhere))
+    steps = [line["step"] for line in read(world.folder / "ended early" / "training")]
+    assert steps == [0, 4, 6]
+
+
+def test_a_seed_that_comes_to_nothing_hinders_no_other(world: World, tmp_path: Path) -> None:
+    told: list[Any] = []
+    with pytest.raises(SpareError, match="2 seeds of 2 came to nothing; the first: ") as caught:
+        spare.fine_tune(
+            "demo",
+            data=world.data,
+            out=tmp_path / "seeds",
+            model=str(world.base),
+            settings=QUICK | {"lr": 1e30, "max_steps": 6},
+            seeds=2,
+            on_event=told.append,
+        )
+    assert "nothing can be learnt from here on" in str(caught.value)
+    assert any(str(one).startswith(f"{tmp_path}/seeds/seed-1: ") for one in told)
+
+
 def test_the_best_step() -> None:
     def line(step: int, spatial: float, worse: bool = False) -> dict[str, Any]:
         return {

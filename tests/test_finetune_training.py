@@ -217,7 +217,7 @@ def test_going_on_gives_the_curve_of_no_interruption(
     assert all(5000 <= one["seconds"] < 9000 and 4000 <= one["waited"] < 5000 for one in lines)
     assert 5000 < found.result["seconds"] < 9000
     assert found.result["waited_seconds"] == pytest.approx(lines[-1]["waited"], abs=0.001)
-    assert f"{found.result['seconds']:.0f} seconds" in (found.folder / "README.md").read_text()
+    assert f"{found.result['seconds']:,.0f} seconds" in (found.folder / "README.md").read_text()
     # Dropout is at work: without it, the losses are others.
     world.train(f"{recipe} dry", recipe, **settings | {"dropout": 0.0, "max_steps": 2})
     assert curve(world.folder / f"{recipe} dry") != curve(out)[:2]
@@ -233,6 +233,15 @@ def test_a_finished_training_is_not_begun_again(world: World, whole: FineTuned) 
 def test_another_training_needs_another_folder(world: World, whole: FineTuned) -> None:
     with pytest.raises(SpareError, match="a training with another lr; choose another --out"):
         world.train("whole", dropout=0.1, max_steps=6, lr=1e-4)
+    other = build_checkpoint(world.folder / "other base", "llava", seed=1)
+    with pytest.raises(SpareError, match="a training with another base; choose another --out"):
+        spare.fine_tune(
+            "demo",
+            data=world.data,
+            out=world.folder / "whole",
+            model=str(other),
+            settings=QUICK | {"dropout": 0.1, "max_steps": 6},
+        )
     with pytest.raises(SpareError, match="is the base itself"):
         spare.fine_tune("demo", data=world.data, out=world.base, model=str(world.base))
     with pytest.raises(SpareError, match="holds something else"):

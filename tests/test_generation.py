@@ -29,7 +29,7 @@ from test_clip import build_clip
 
 from spare.cli import main
 from spare.demo.checkpoint import build_checkpoint
-from spare.errors import SpareError
+from spare.errors import ModelError, SpareError
 from spare.generation import captions as reading
 from spare.generation import llm, shards
 from spare.generation.captions import captions, find_parts
@@ -202,10 +202,8 @@ def test_nothing_is_done_twice(world: Path, qa: Path, tmp_path: Path) -> None:
     [
         ({"support": 0.9}, set()),  # a threshold: nothing but the decision
         ({"exclude": "list"}, {"contamination"}),
-        (
-            {"prefilter": 0.9},
-            set(STAGES) - {"prefilter", "clipscore"},
-        ),
+        ({"prefilter": 0.9}, set()),
+        ({"prefilter": 0.4}, set(STAGES) - {"prefilter", "clipscore"}),
     ],
 )
 def test_a_change_redoes_what_hangs_on_it(
@@ -356,9 +354,16 @@ def test_a_caption_that_is_too_long_is_told_with_what_helps(
 ) -> None:
     from spare.generation.tables import grids
 
-    options = OPTIONS | {"max_new_tokens": 10_000_000}
-    found = generate(few, out=tmp_path / "qa", llm=models["llm"], **options)
-    assert found["unheard"] == {"generate": 24}
+    def make(most: int) -> dict[str, Any]:
+        options = OPTIONS | {"max_new_tokens": most}
+        return generate(few, out=tmp_path / "qa", llm=models["llm"], **options)
+
+    # What no caption leaves room for is known before the first.
+    with pytest.raises(ModelError, match="Lower it, by more than that for long") as caught:
+        make(10_000_000)
+    (left,) = re.findall(r"leaves ([\d,]+),", str(caught.value))
+    found = make(int(left.replace(",", "")))  # what a short one leaves
+    assert 0 < found["unheard"]["generate"] <= 24
     notes = " ".join(grids(found)[0].notes)
     assert "The prompt is too long" in notes
     assert "asking again is not enough: a smaller --max-new-tokens helps" in notes
@@ -564,12 +569,29 @@ def test_a_moved_threshold_asks_no_caption_twice(
 
     monkeypatch.setattr(llm, "answered", counting)
     monkeypatch.setattr(Models, "require_schema", lambda self: None)
-    generate(few, out=tmp_path / "qa", **models, **{**OPTIONS, "prefilter": middle})
+
+    def made(out: Path, prefilter: float) -> dict[str, Any]:
+        written.clear()
+        found = generate(few, out=out, **models, **{**OPTIONS, "prefilter": prefilter})
+        return {name: value for name, value in found.items() if name != "seconds"}
+
+    # Up and down again: what is there is enough.
+    raised = made(tmp_path / "qa", middle)
     assert written == []
-    pairs = table(tmp_path / "qa", "generate", "asked", "pairs")
-    before = table(asked, "generate", "pairs")
-    assert sum(one for one, _ in pairs) == sum(one >= middle for one in probabilities)
-    assert all(new == old for (one, new), (old,) in zip(pairs, before, strict=True) if one)
+    passed = sum(one >= middle for one in probabilities)
+    assert sum(one["passed"] for one in raised["sources"].values()) == passed
+    first = json.loads((asked / "funnel.json").read_text())
+    del first["seconds"]
+    assert made(tmp_path / "qa", 0.0) == first
+    assert written == []
+    # Strict from the start: the same, and lowered it asks for what is missing alone.
+    assert made(tmp_path / "strict", middle) == raised
+    assert len(written) == passed
+    whole = made(tmp_path / "strict", 0.0)
+    assert len(written) == len(probabilities) - passed
+    assert sum(one["passed"] for one in whole["sources"].values()) == len(probabilities)
+    made(tmp_path / "strict", middle)
+    assert written == []
 
 
 def test_lost_captions_are_noticed(few: Path, tmp_path: Path) -> None:

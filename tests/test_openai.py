@@ -440,6 +440,21 @@ def test_a_router_that_falls_back_for_once_is_asked_again() -> None:
     assert len(server.asked) == 4
 
 
+def test_a_server_that_goes_over_to_another_model_ends_the_run() -> None:
+    """Each of its replies is paid for."""
+
+    def behave(asked: Asked) -> Answer:
+        return says(asked, asked.text, model=NAME if asked.text == "question 0" else "other-model")
+
+    answered = []
+    with serving(behave) as server:
+        model = served(server, concurrency=1)
+        with pytest.raises(ModelError, match="4 times in a row, and it answered for another model"):
+            answered.extend(one.key for one in model.answer(iter(questions(50))))
+    assert answered == ["k0"]
+    assert len(server.asked) == 1 + 4
+
+
 @pytest.mark.parametrize(
     ("asked", "said", "same"),
     [
@@ -498,6 +513,19 @@ def test_a_proxy_that_is_no_use_is_named(
         if proxy.endswith(":9") and "socks" not in proxy:
             monkeypatch.setenv("NO_PROXY", "127.0.0.1")
             assert load_model(f"openai:{NAME}", base_url=server.url)
+
+
+@pytest.mark.parametrize("text", ["", "no certificate"])
+def test_a_file_of_certificates_that_is_none_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str
+) -> None:
+    place = tmp_path / "certificates.pem"
+    if text:
+        place.write_text(text)
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    monkeypatch.setenv("SSL_CERT_FILE", str(place))
+    with pytest.raises(ModelError, match=r"^SSL_CERT_FILE or SSL_CERT_DIR names no certificates"):
+        load_model(f"openai:{NAME}", base_url="https://127.0.0.1:9/v1")
 
 
 def test_mistakes_get_a_sentence_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -658,6 +686,16 @@ def test_a_server_that_quietly_drops_the_schema_is_found_out() -> None:
             models.require_schema()
         server.behave = well
         models.require_schema()
+
+
+def test_a_bound_that_the_context_cannot_hold_is_known_before_the_first_caption() -> None:
+    with serving() as server:
+        server.listing = Answer({"data": [{"id": NAME, "max_model_len": 2048}]})
+        engine = {"base_url": server.url}
+        with pytest.raises(ModelError, match=r"context of 2,048 .*leaves 2,037.*--max-new-tokens"):
+            Models(Options(llm=f"openai:{NAME}"), engine, {}).require_schema()
+        fits = Options(llm=f"openai:{NAME}", max_new_tokens=1024)
+        Models(fits, engine, {}).require_schema()
 
 
 # Ranking

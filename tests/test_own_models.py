@@ -83,6 +83,7 @@ def test_nothing_spreads_it() -> None:
         ("own_modles:Own", "There is no engine 'own_modles', and no module of that name"),
         ("own models:Own", "There is no engine 'own models'; there are transformers"),
         ("own_models:", "There is no engine 'own_models'; there are transformers"),
+        ("own_models.py:Own", r"by its module, without \.py: own_models:Own\."),
     ],
 )
 def test_what_is_missing_is_said_when_it_is_opened(spec: str, words: str) -> None:
@@ -216,6 +217,20 @@ def test_a_ranking_is_no_words() -> None:
     model = load_model("own_models:Ranks")
     (reply,) = answers(model, ask("?")).values()
     assert "text was asked for, and the reply has likelihoods" in reply.error
+
+
+@pytest.mark.parametrize(
+    ("kind", "rank", "words"),
+    [
+        ("numbers", True, r"is -1\.0, and no Likelihood\(total, tokens, characters\)"),
+        ("counts", True, "of at least one token"),
+        ("words", False, "its input_tokens and output_tokens are no numbers: 'x' and 0"),
+    ],
+)
+def test_numbers_that_are_none_cost_their_question(kind: str, rank: bool, words: str) -> None:
+    model = load_model(f"own_models:Bare:{kind}")
+    (reply,) = answers(model, ask("?", rank=rank)).values()
+    assert re.search(words, reply.error)
 
 
 @pytest.mark.parametrize(("name", "told"), [("Thinking", True), ("Own", False)])

@@ -40,9 +40,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from spare.cli.generate import progress
     from spare.generation.ablation import compare_classifiers, compare_generators
+    from spare.harness.models.listing import refuse_address
     from spare.leaderboards.grids import Column, Grid, show
 
     llms = arguments.llm or ["template:"]
+    refuse_address(arguments.base_url, llms)
     unheard = 0
     engine = {
         "dtype": arguments.dtype,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import shlex
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -69,7 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
         show(comparisons.grids(one))
     runs = [found.base, *found.runs]
     show(grids(leaderboard([run.path for run in runs], base=found.base.path)))
-    print(f"For pages: spare report {Path(arguments.out) / 'runs'}/* --out site")
+    print(f"For pages: spare report {shlex.quote(str(Path(arguments.out) / 'runs'))}/* --out site")
     return found.exit_code
 
 

@@ -136,14 +136,11 @@ def replicas(arguments: argparse.Namespace) -> int:
 
 def run(arguments: argparse.Namespace) -> int:
     from spare.harness.evaluate import evaluate
+    from spare.harness.models.listing import refuse_address
     from spare.harness.tokens import read_prices
     from spare.leaderboards.tables import print_scores
 
-    if arguments.base_url and not arguments.model.removeprefix("shuffled:").startswith("openai:"):
-        raise SpareError(
-            f"--base-url is for a model behind a server, named openai:NAME, and {arguments.model} "
-            "is none; leave it out."
-        )
+    refuse_address(arguments.base_url, [arguments.model])
     prices = read_prices(arguments.token_prices, arguments.model)
     with progress() as on_event:
         finished = evaluate(

@@ -131,13 +131,15 @@ def requested(arguments: argparse.Namespace, benchmarks: str = "") -> dict[str, 
     names = ("recipe", "data", "out", "model", "seed", "seeds", "pictures", "blobs", "general")
     given = {name: getattr(arguments, name) for name in (*names, "report_to")}
     given["seeds"] = arguments.seeds or 0
-    return given | {"settings": settings, "evaluations": _evaluations(arguments)}
+    return given | {"settings": settings, "evaluations": _evaluations(arguments, benchmarks)}
 
 
-def _evaluations(arguments: argparse.Namespace) -> Evaluations | None:
+def _evaluations(arguments: argparse.Namespace, benchmarks: str) -> Evaluations | None:
     if not (arguments.eval_tasks or arguments.eval_general):
         if arguments.eval_prompt:
             raise SpareError("--eval-prompt says how --eval-tasks are asked; name these, too.")
+        if arguments.eval_data and not benchmarks:
+            raise SpareError("--eval-data is where the files of --eval-tasks are; name these, too.")
         return None
     if not (arguments.eval_tasks and arguments.eval_data):
         raise SpareError("Evaluations while training need --eval-tasks and --eval-data.")

@@ -128,7 +128,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from spare.generation.pipeline import generate
     from spare.generation.tables import grids
+    from spare.harness.models.listing import refuse_address
     from spare.leaderboards.grids import show
+
+    if not arguments.rethreshold:
+        refuse_address(arguments.base_url, [arguments.llm or "template:"])
 
     # What is not given is left out, so that --rethreshold keeps it as it was.
     options: dict[str, Any] = {

@@ -15,6 +15,9 @@ from spare.finetune.pairs import Pairs, read_pairs, refuse_lost
 from spare.finetune.recipes import Recipe, load_recipe
 from spare.harness.models.loading import Checkpoint, check_kind, find_checkpoint
 
+SEEDS = 2**32
+"""numpy's generators take no larger ones."""
+
 
 @dataclass(frozen=True, slots=True)
 class Ready:
@@ -66,6 +69,8 @@ def check_training(
         recipe = dataclasses.replace(recipe, seed=seed)
     if seeds < 0:
         raise SpareError("--seeds is a number from 1.")
+    if recipe.seed + max(1, seeds) > SEEDS:
+        raise SpareError(f"A seed is a whole number below {SEEDS:,}; lower --seed.")
     if not (model or recipe.base):
         raise SpareError(f"Recipe {recipe.name} names no base; give one with --model.")
     require_packages()

@@ -1,8 +1,8 @@
 """The whole loop: a base is evaluated, trained, evaluated again, and held against what it was.
 
     cycle/runs/base          the base's run
-    cycle/checkpoint/        what `spare finetune` wrote; of several seeds, `seed-0` and so on
-    cycle/runs/tuned         its run; of several seeds, `seed-0` and so on
+    cycle/checkpoint/        what `spare finetune` wrote; with --seeds, `seed-0` and so on
+    cycle/runs/tuned         its run; with --seeds, `seed-0` and so on
 
 Each of these goes on where it was stopped, so the loop does.
 """
@@ -21,7 +21,7 @@ from spare.finetune.checks import check_training
 from spare.finetune.recipes import Recipe
 from spare.finetune.tuning import FineTuned, fine_tune, open_pictures
 from spare.harness.comparison import Comparison, check_max_drop, compare, require_tag
-from spare.harness.evaluate import Choice, evaluate, require_folder
+from spare.harness.evaluate import Choice, evaluate, plan_evaluations, require_folder
 from spare.harness.run import Run
 
 if TYPE_CHECKING:
@@ -92,6 +92,7 @@ def cycle(
     ready = check_training(recipe, data=data, model=model, settings=settings, **training)
     recipe, out = ready.recipe, Path(out)
     base = model or recipe.base
+    plan_evaluations(tasks, benchmarks, prompt=prompt, rules=rules, limit=limit)
     open_pictures(ready, out / "checkpoint", on_event)
     # Both are shown what the trained one is trained on: no larger pictures.
     asking: dict[str, Any] = {"data": benchmarks, "prompt": prompt, "rules": rules}
@@ -106,7 +107,7 @@ def cycle(
     _free()
     runs = []
     for one in tuned:
-        name = f"seed-{one.seed}" if len(tuned) > 1 else "tuned"
+        name = f"seed-{one.seed}" if ready.seeds else "tuned"
         trained, adapter = (base, str(one.folder)) if one.adapter else (str(one.folder), "")
         run = evaluate(trained, tasks, out=out / "runs" / name, adapter=adapter, **asking)
         runs.append(run)

@@ -21,6 +21,10 @@ NO_ROOM = ("No space left", "PytorchStreamWriter", "inline_container", "unexpect
 """What safetensors and torch say of a disk that is full."""
 
 
+class LostError(SpareError):
+    """A training has come to nothing by what it learnt; another seed may not."""
+
+
 def kept(training: Path) -> str:
     """A sentence about the last whole checkpoint."""
     last = last_whole(training)

@@ -73,10 +73,17 @@ def merge(adapter: str | Path, *, out: str | Path, model: str = "") -> Merged:
         hint = f" {inside} is one." if (inside / "adapter_config.json").is_file() else ""
         raise ModelError(f"{adapter} is no adapter: it has no adapter_config.json.{hint}")
     settings = json.loads((adapter / "adapter_config.json").read_bytes())
-    checkpoint = find_checkpoint(model or str(settings.get("base_model_name_or_path") or ""))
+    named = str(settings.get("base_model_name_or_path") or "")
+    try:
+        checkpoint = find_checkpoint(model or named)
+    except ModelError as error:
+        if model:
+            raise
+        raise ModelError(f"{error} If the base lies elsewhere now, --model names it.") from None
     check_kind(checkpoint, False)
     lineage = adapter_lineage(adapter, checkpoint, digest_files(checkpoint.weights))
-    if out.exists() and any(path.name != ".lock" for path in out.iterdir()):
+    there = {path.name for path in out.iterdir()} if out.exists() else set()
+    if there - {".lock"} and outputs.PARTS not in there:  # which a kill has left
         raise SpareError(f"{out} is not empty; choose another --out.")
     network = load_network(checkpoint, Options(device="cpu"))
     processor = load_processor(checkpoint, Options())

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from spare.disk import disk_error, replaced, write_json
-from spare.errors import SpareError
+from spare.errors import SpareError, counted
 from spare.finetune.pairs import CARD, Pairs
 from spare.finetune.recipes import Recipe
 from spare.harness.environment import environment
@@ -27,6 +27,9 @@ CODE = ("spare-eval", "torch", "transformers", "trl", "peft", "accelerate")
 BASE_FILES = (*PROCESSOR_FILES, "chat_template.jinja", "chat_template.json")
 """What training does not change: these are the base's, byte for byte, so a comparison with it is
 of weights alone."""
+
+PARTS = ".part"
+"""Where files are until all of them are written."""
 
 OF_WEIGHTS = ("config.json", "generation_config.json")
 
@@ -87,7 +90,7 @@ def save(
     Raises:
         SpareError: the disk is full.
     """
-    parts = folder / ".part"
+    parts = folder / PARTS
     shutil.rmtree(parts, ignore_errors=True)
     try:
         parts.mkdir(parents=True)
@@ -177,6 +180,7 @@ def card(told: Mapping[str, Any], notes: Iterable[str], result: Mapping[str, Any
     )
     steps = f"{result['steps']:,} steps"
     losses = f"Loss of the first step {result['first_loss']:.4f}"
+    took = counted(round(result["seconds"]), "second")
     kept = result.get("kept_step", result["steps"])  # earlier versions did not say
     if kept != result["steps"]:
         steps = f"weights of step {kept:,} of {result['steps']:,}, each"
@@ -202,7 +206,7 @@ def card(told: Mapping[str, Any], notes: Iterable[str], result: Mapping[str, Any
         "## How it was trained",
         # A note that is indented goes on with the one before.
         *(note if note.startswith("  ") else f"- {note}" for note in notes),
-        f"- {losses}, of the last {result['last_loss']:.4f}; {result['seconds']:.0f} seconds.",
+        f"- {losses}, of the last {result['last_loss']:.4f}; {took}.",
         "",
         "```json",
         json.dumps(recipe, indent=2),

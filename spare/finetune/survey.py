@@ -18,6 +18,7 @@ from spare.disk import write_json
 from spare.errors import DataError, ModelError, PictureError, SpareError, counted
 from spare.finetune.pairs import Pairs, refuse_many
 from spare.finetune.sequences import Encoder, collate
+from spare.harness.models.digests import digest_text
 from spare.harness.models.prompts import signs
 from spare.images import Picture, open_picture
 
@@ -79,7 +80,7 @@ def survey(
     for rank, part in enumerate(parts):
         sizes[rank :: spread.num_processes] = part
     if spread.is_main_process:
-        write_json(kept, {"data": pairs.digest, "sizes": sizes})
+        write_json(kept, {"data": pairs.digest, "places": _places(pairs), "sizes": sizes})
     return sizes
 
 
@@ -89,11 +90,18 @@ def _read(kept: Path, pairs: Pairs) -> list[Size | str] | None:
         told = json.loads(kept.read_bytes())
     except (OSError, ValueError):
         return None
-    if told.get("data") != pairs.digest or len(told["sizes"]) != len(pairs.pictures):
+    known = (told.get("data"), told.get("places"))
+    if known != (pairs.digest, _places(pairs)) or len(told["sizes"]) != len(pairs.pictures):
         return None
     if any(isinstance(size, str) for size in told["sizes"]):
         return None
     return [(size[0], size[1]) for size in told["sizes"]]
+
+
+def _places(pairs: Pairs) -> str:
+    """A digest of where the pictures are: another folder may hold others of the same names."""
+    places = (one if isinstance(one, str) else str(one.path.absolute()) for one in pairs.pictures)
+    return digest_text("\n".join(places))
 
 
 class Lengths:
@@ -130,7 +138,8 @@ class Lengths:
                 sequence = self._encoder.encode(_blank(size), [("a", "a")], True)[0]
                 self._of_size[size] = self._beginning(sequence)
             except SpareError as error:
-                self._of_size[size] = str(error).split(" The question:")[0]
+                said = str(error).split(" The question:")[0]
+                self._of_size[size] = said.replace("refused the question", "refuses the picture")
         return self._of_size[size]
 
 

@@ -21,7 +21,7 @@ from trl.trainer.sft_trainer import SFTTrainer
 
 from spare.errors import SpareError
 from spare.finetune.checkpoints import CURVE, cut_curve, mark_whole
-from spare.finetune.faults import kept
+from spare.finetune.faults import LostError, kept
 from spare.finetune.network import OPTIMISERS
 from spare.finetune.pairs import Pairs
 from spare.finetune.plan import Batch, Plan
@@ -278,7 +278,7 @@ class Trainer(SFTTrainer):  # type: ignore[misc]
             return SpareError(f"{what}: the base's are broken{bf16}.")
         last = f"those of step {self.sound:,}" if self.sound else "the base's"
         precision = ", or precision=float32" if self.args.bf16 else ""
-        return SpareError(
+        return LostError(
             f"{what}, and nothing can be learnt from here on. The last sound weights were {last}. "
             f"{kept(Path(self.args.output_dir))} Try a lower lr, or more warmup_steps{precision}, "
             "in another --out."

@@ -20,7 +20,8 @@ from spare.finetune import outputs
 from spare.finetune.checkpoints import last_whole, read_curve, step_of
 from spare.finetune.checks import Ready, check_training
 from spare.finetune.evaluations import Evaluations
-from spare.finetune.folders import agree, refuse_single
+from spare.finetune.faults import LostError
+from spare.finetune.folders import SIZES, agree, refuse_single
 from spare.finetune.network import (
     computes_in_bf16,
     load_for_training,
@@ -30,7 +31,7 @@ from spare.finetune.network import (
 from spare.finetune.pairs import Pairs
 from spare.finetune.plan import Material, Plan, plan
 from spare.finetune.recipes import Recipe
-from spare.finetune.survey import Size, refuse_bad, survey
+from spare.finetune.survey import Size, refuse_bad, refuse_signs, survey
 from spare.harness.models import Options
 from spare.harness.models.digests import digest_files
 from spare.harness.models.loading import LINEAGE, load_processor
@@ -38,7 +39,7 @@ from spare.harness.models.loading import LINEAGE, load_processor
 if TYPE_CHECKING:
     from spare.finetune.training import Event
 
-RESULT, SIZES = "training.json", "pictures.json"
+RESULT = "training.json"
 
 EVALUATION = datetime.timedelta(hours=6)
 """How long processes wait for the first one, which evaluates; torch's own is 10 minutes."""
@@ -115,7 +116,20 @@ def fine_tune(
         report_to=report_to,
         evaluations=evaluations,
     )
-    return [job.run() for job in _jobs(ready, Path(out), on_event)]
+    found, lost = [], []
+    for job in _jobs(ready, Path(out), on_event):
+        try:
+            found.append(job.run())
+        except LostError as error:
+            if not seeds:
+                raise
+            lost.append(error)  # which says nothing of the other seeds
+            job.say(f"{job.out}: {error}")
+    if lost:
+        raise SpareError(
+            f"{counted(len(lost), 'seed')} of {seeds} came to nothing; the first: {lost[0]}"
+        )
+    return found
 
 
 def open_pictures(ready: Ready, out: Path, on_event: Callable[[Event], None]) -> None:
@@ -192,6 +206,9 @@ class _Job:
         with self._held(), undisturbed():
             if (self.folder / LINEAGE).is_file():
                 return
+            processor = load_processor(self.checkpoint, Options())
+            for pairs in self.sets:
+                refuse_signs(pairs, processor)
             for number, pairs in enumerate(self.sets):
                 sizes = self._sizes(_spread(), number, pairs)
                 refuse_bad(pairs, sizes, self.recipe.bad_pictures, self.say)
@@ -216,7 +233,8 @@ class _Job:
         """The evaluations as JSON has them."""
         if self.evaluations is None:
             return None
-        return {**dataclasses.asdict(self.evaluations), "data": str(self.evaluations.data)}
+        data = str(self.evaluations.data.resolve())  # however it is spelled
+        return {**dataclasses.asdict(self.evaluations), "data": data}
 
     def _train(self, weights: str) -> None:
         from spare.finetune.faults import undisturbed
@@ -334,7 +352,7 @@ class _Job:
 
         lines = evaluations.read(self.training)
         if lines and lines[-1]["regressions"] and not evaluations.best_step(lines):
-            raise SpareError(
+            raise LostError(
                 f"General tasks got worse ({'; '.join(lines[-1]['regressions'])} after step "
                 f"{lines[-1]['step']}) before any weights were fit to be kept, so no checkpoint is "
                 "written. Train with a lower lr or more general data, into another --out."
@@ -344,7 +362,7 @@ class _Job:
         self, spread: Any, number: int, pairs: Pairs, encoder: Any, processor: Any
     ) -> Material:
         """A data set looked at from its first picture to its last."""
-        from spare.finetune.survey import Lengths, refuse_signs, usable_pictures
+        from spare.finetune.survey import Lengths, usable_pictures
 
         refuse_signs(pairs, processor)
         total = counted(len(pairs.pictures), "picture")
@@ -405,7 +423,7 @@ class _Job:
         if recipe.warmup_steps >= steps:
             self.note(
                 f"The warm-up ({recipe.warmup_steps:,} steps) outlasts the training: lr ends at "
-                f"{recipe.lr * steps / recipe.warmup_steps:.2g}, not {recipe.lr:.2g}; set "
+                f"{recipe.lr * (steps - 1) / recipe.warmup_steps:.2g}, not {recipe.lr:.2g}; set "
                 "warmup_steps."
             )
 

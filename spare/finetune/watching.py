@@ -56,7 +56,9 @@ class Evaluate(TrainerCallback):  # type: ignore[misc]
         train no further if that is where the training was stopped."""
         stopped = False
         if args.should_save:
-            lines = [line for line in read(self.training) if line["step"] <= state.global_step]
+            # The base's is made anew: before the first step all may have been set otherwise.
+            before = read(self.training) if state.global_step else []
+            lines = [line for line in before if line["step"] <= state.global_step]
             write(self.training, lines)
             stopped = bool(lines and lines[-1]["regressions"])
         if self._told_to_all(stopped):

@@ -147,7 +147,8 @@ class Models:
 
     def require_schema(self) -> None:
         """Ask about one made-up caption. Raises ModelError unless JSON comes of it: an engine that
-        quietly drops the schema would waste every caption. Once is enough."""
+        quietly drops the schema would waste every caption; or if a reply of the length that is
+        allowed would not fit behind it. Once is enough."""
         if self._keeps_schema:
             return
         request = Request(
@@ -160,6 +161,14 @@ class Models:
         reply = response.reply
         if reply.error:
             raise ModelError(f"{self._options.llm} fails at a plain caption: {reply.error}")
+        context = int(self.llm.facts.get("context") or 0)
+        left = context - reply.input_tokens
+        if context and self._options.max_new_tokens > left:
+            raise ModelError(
+                f"{self._options.llm} has a context of {context:,} tokens, of which a plain "
+                f"caption leaves {left:,}, and --max-new-tokens is "
+                f"{self._options.max_new_tokens:,}. Lower it, by more than that for long captions."
+            )
         cut_off = reply.finish == "length" and reply.text.startswith('[{"question"')
         if not cut_off and not llm.read_pairs(reply.text).found:
             raise ModelError(

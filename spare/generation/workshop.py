@@ -32,10 +32,19 @@ def fingerprint(name: str, inputs: Inputs, options: Options) -> str:
 
 def is_fresh(names: Sequence[str], inputs: Inputs, options: Options) -> bool:
     """Whether a shard is there and whole under every stage, made of what it would be made of
-    now."""
+    now, or of more of which `cut` stops what is too much."""
     return all(
-        shards.is_fresh(inputs.shard(name), fingerprint(name, inputs, options)) for name in names
+        shards.is_fresh(
+            inputs.shard(name), fingerprint(name, inputs, _enough(name, inputs, options))
+        )
+        for name in names
     )
+
+
+def _enough(name: str, inputs: Inputs, options: Options) -> Options:
+    """The options, or those of a shard that is there if what it holds is enough for them."""
+    says: Callable[[Inputs, Options], Options] | None = getattr(load_stage(name), "enough", None)
+    return says(inputs, options) if says else options
 
 
 class Workshop:
@@ -53,9 +62,9 @@ class Workshop:
 
     def _process(self, names: Sequence[str], inputs: Inputs, on_row: Callable[[int], None]) -> None:
         for name in names:
-            mark = fingerprint(name, inputs, self._options)
-            if shards.is_fresh(inputs.shard(name), mark):
+            if is_fresh((name,), inputs, self._options):
                 continue
+            mark = fingerprint(name, inputs, self._options)
             if name not in self._open:
                 self._open[name] = load_stage(name).open_stage(self._options, self._models)
             table = self._open[name](inputs, on_row if name == names[-1] else lambda rows: None)

@@ -71,18 +71,11 @@ def evaluate(
         raise TypeError(f"evaluate() got an unexpected keyword argument {min(unknown)!r}")
     out = Path(out)
     model = str(model) if isinstance(model, Path) else model
-    if limit is not None and limit < 1:
-        raise SpareError("--limit must be at least 1.")
-    chosen = [load_task(name) if isinstance(name, str) else name for name in _names(tasks)]
-    if not chosen:
-        raise SpareError("No task was named. `spare tasks` lists them.")
-    check_choices(chosen, split=split, prompt=prompt, rules=rules)
-    wanting = [task.name for task in chosen if not task.name.startswith(PREFIX)]
-    if wanting and not str(data):
-        raise SpareError(f"The files of {wanting[0]} are in a folder that --data names; name it.")
+    evaluations = plan_evaluations(
+        tasks, data, split=split, prompt=prompt, rules=rules, limit=limit
+    )
     if str(data) and out.resolve() == Path(data).resolve():
         raise SpareError(f"{out} holds the benchmarks' files (--data); choose another --out.")
-    evaluations = [choose(task, Path(data), split, prompt, rules, limit) for task in chosen]
     with disk.locked(out):
         for evaluation in evaluations:
             evaluation.lazy = lazy_groups and evaluation.task.all_or_nothing
@@ -167,6 +160,29 @@ def _names(tasks: str | Sequence[str | Task]) -> Sequence[str | Task]:
     if isinstance(tasks, str):
         return expand(tasks)
     return [name for task in tasks for name in (expand(task) if isinstance(task, str) else [task])]
+
+
+def plan_evaluations(
+    tasks: str | Sequence[str | Task],
+    data: str | Path,
+    *,
+    split: Choice = "",
+    prompt: Choice = "",
+    rules: Choice = "",
+    limit: int | None = None,
+) -> list[Evaluation]:
+    """What is to be asked of tasks. Arguments and errors are those of `evaluate`; no question is
+    read."""
+    if limit is not None and limit < 1:
+        raise SpareError("--limit must be at least 1.")
+    chosen = [load_task(name) if isinstance(name, str) else name for name in _names(tasks)]
+    if not chosen:
+        raise SpareError("No task was named. `spare tasks` lists them.")
+    check_choices(chosen, split=split, prompt=prompt, rules=rules)
+    wanting = [task.name for task in chosen if not task.name.startswith(PREFIX)]
+    if wanting and not str(data):
+        raise SpareError(f"The files of {wanting[0]} are in a folder that --data names; name it.")
+    return [choose(task, Path(data), split, prompt, rules, limit) for task in chosen]
 
 
 def check_choices(tasks: Sequence[Task], **choices: Choice) -> None:

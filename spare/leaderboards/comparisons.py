@@ -73,7 +73,7 @@ def _loss(difference: Difference) -> tuple[float, float]:
 def _flipped(name: str, flips: Sequence[Flip], tag: str) -> Grid:
     lost = [flip for flip in flips if flip.gain < 0]
     won = [flip for flip in flips if flip.gain > 0]
-    more = f"; the first {SHOWN} of each, --format json has all"
+    more = f"; the first {SHOWN} of each, `spare compare --format json` has all"
     title = f"{name}: {counted(len(lost), 'sample')} lost, {len(won):,} won"
     shown = [*lost[:SHOWN], *won[:SHOWN]]
     tagged = any(tag in flip.tags for flip in flips)

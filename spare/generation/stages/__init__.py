@@ -8,9 +8,10 @@ A stage is a module with
     open_stage(options, models) -> work
     work(inputs) -> table with one row per caption (prefilter, generate) or per pair (the others)
 
-and two that are optional: `wanted(options)`, False if the options leave it out, and
-`asks(options)`, True if it asks a model. Neighbours that ask none do a shard one after another, on
-one reading of it (`Inputs`).
+and three that are optional: `wanted(options)`, False if the options leave it out;
+`asks(options)`, True if it asks a model; and `enough(inputs, options)`, the options of the shard
+that is there if that holds all that is wanted, and more, which `cut` stops. Neighbours that ask
+none do a shard one after another, on one reading of it (`Inputs`).
 """
 
 from __future__ import annotations

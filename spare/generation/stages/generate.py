@@ -7,6 +7,7 @@ whole JSON list keeps what is whole in it, and its own words.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from spare.errors import DataError
@@ -32,6 +33,13 @@ def settings(options: Options) -> Mapping[str, Any]:
     if options.template:
         return asked
     return asked | {"prompt": llm.ASK, "schema": llm.SCHEMA, "most": options.max_new_tokens}
+
+
+def enough(inputs: Inputs, options: Options) -> Options:
+    """The options, with the pre-filter's threshold of the shard that is there if that is lower."""
+    made_of = (shards.facts(inputs.shard("generate")) or {}).get("settings", {})
+    lowest = min(options.prefilter, made_of.get("prefilter", options.prefilter))
+    return replace(options, prefilter=lowest)
 
 
 def open_stage(options: Options, models: Models) -> Work:
@@ -77,11 +85,11 @@ def _by_model(options: Options, models: Models) -> Work:
         )
         rows: list[dict[str, Any]] = []
         for name, asked in zip(ids, passes, strict=True):
+            if name in known:  # be it stopped today: it has been paid for
+                rows.append(known[name])
+                continue
             if not asked:
                 rows.append({"asked": False, "pairs": [], "finish": ""})
-                continue
-            if name in known:
-                rows.append(known[name])
                 continue
             reply = replies[name]
             found, rejected = llm.read_pairs(reply.text)

@@ -6,7 +6,7 @@ import importlib.util
 import os
 import re
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -82,6 +82,15 @@ def address_of(given: str) -> str:
     return address.rstrip("/")
 
 
+def refuse_address(given: str, models: Sequence[str]) -> None:
+    """Raises ModelError if an address is given and no model is behind a server."""
+    if given and not any(one.removeprefix("shuffled:").startswith("openai:") for one in models):
+        raise ModelError(
+            "--base-url is for a model behind a server, named openai:NAME, and "
+            f"{' and '.join(models)} is none; leave it out."
+        )
+
+
 def key_of(address: str) -> str:
     """The key in OPENAI_API_KEY. Raises ModelError if there is none for OpenAI's own server."""
     key = os.environ.get("OPENAI_API_KEY", "").strip()
@@ -89,8 +98,8 @@ def key_of(address: str) -> str:
         raise ModelError("OPENAI_API_KEY holds characters that no key has; set it anew.")
     if not key and address == OPENAI:
         raise ModelError(
-            "OpenAI wants a key in the environment variable OPENAI_API_KEY; --base-url names "
-            "another server."
+            "OpenAI wants a key in the environment variable OPENAI_API_KEY; another server is "
+            "named by --base-url, or by the environment variable OPENAI_BASE_URL."
         )
     return key or NO_KEY
 
@@ -155,7 +164,13 @@ def read_listing(name: str, address: str, key: str) -> Listing:
         return hidden(text, key).rstrip(". ")
 
     proxy = _proxy(address)
-    client = openai.OpenAI(api_key=key, base_url=address, max_retries=2, timeout=30.0)
+    try:
+        client = openai.OpenAI(api_key=key, base_url=address, max_retries=2, timeout=30.0)
+    except OSError as error:  # a file that is not there, or holds none
+        raise ModelError(
+            f"SSL_CERT_FILE or SSL_CERT_DIR names no certificates ({error.strerror or error}); set "
+            "it anew, or unset it."
+        ) from None
     try:
         with client:
             raw = client.models.with_raw_response.list()

@@ -99,6 +99,10 @@ class _Passing(Exception):
         self.wait = wait
 
 
+class _Stranger(_Passing):
+    """Another model has answered: a router may fall back on one while it is busy."""
+
+
 class _Refused(Exception):
     """The server will not answer this request, and says why."""
 
@@ -216,6 +220,12 @@ class Served:
                 return self._note_refusal(request, refused)
             except _Passing as passing:
                 if tries >= self._tries:
+                    if isinstance(passing, _Stranger):  # these tries are paid for
+                        raise ModelError(
+                            f"{self._address} was asked for {self._name} {tries} times in a row, "
+                            f"and {passing}. Every reply so far is kept; run the same command when "
+                            "it answers for the right one."
+                        ) from None
                     return self._note_failure(passing)
                 wait = self._wait(tries, passing.wait)
                 if ended.is_set():
@@ -290,7 +300,7 @@ class Served:
             return
         said = self._clean(said)
         if self._answered:
-            raise _Passing(f"it answered for another model, {said}")
+            raise _Stranger(f"it answered for another model, {said}")
         raise ModelError(
             f"{self._address} was asked for {self._name} and answers for {said}. Name the model "
             f"that is meant; it may be openai:{said}."

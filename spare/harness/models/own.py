@@ -105,6 +105,10 @@ def _import(
     """The class, its name and the argument behind `module:Class[:ARG]`."""
     attribute, _, argument = rest.partition(":")
     engines = ", ".join([*ENGINES, *sorted(entries)])
+    if module.endswith(".py"):
+        raise ModelError(
+            f"A class of your own is named by its module, without .py: {module[:-3]}:{rest}."
+        )
     if not all(word.isidentifier() for word in [*module.split("."), attribute]):
         raise ModelError(
             f"There is no engine {module!r}; there are {engines}; and module:Class is a class of "
@@ -301,7 +305,13 @@ def _plain(reply: Reply, request: Request) -> Reply:
     question."""
     if not isinstance(reply.text, str) or not isinstance(reply.error, str):
         raise TypeError(f"the reply is no text but {short(reply.error or reply.text)}")
-    tokens = int(reply.input_tokens), int(reply.output_tokens)
+    try:
+        tokens = int(reply.input_tokens), int(reply.output_tokens)
+    except (TypeError, ValueError):
+        raise ValueError(
+            "its input_tokens and output_tokens are no numbers: "
+            f"{short(reply.input_tokens)} and {short(reply.output_tokens)}"
+        ) from None
     if reply.error:
         return Reply(error=reply.error)
     if not request.rank:
@@ -314,6 +324,12 @@ def _plain(reply: Reply, request: Request) -> Reply:
             "the options were to be ranked, and the reply has no likelihood of each of them "
             "(Reply(likelihoods={label: Likelihood(...)}))"
         )
+    for label, one in reply.likelihoods.items():
+        if not isinstance(one, Likelihood) or one.tokens < 1 or one.characters < 0:
+            raise ValueError(
+                f"the likelihood of {label} is {short(one)}, and no Likelihood(total, tokens, "
+                "characters) of at least one token"
+            )
     likelihoods = {
         label: Likelihood(float(one.total), int(one.tokens), int(one.characters))
         for label, one in ((label, reply.likelihoods[label]) for label in request.options)

@@ -152,6 +152,7 @@ class Transformers:
             "device": device_of(network),
             "shared pictures": "yes" if self._share else f"no: {findings.shares or 'switched off'}",
             "batch tokens": str(self._batch_tokens),
+            "context": str(self._preparer.context),
             "torch": importlib.metadata.version("torch"),
             "transformers": importlib.metadata.version("transformers"),
         }

@@ -40,9 +40,10 @@ def write_task(evaluation: Evaluation, folder: Path) -> str:
 
 def command(folder: Path, names: Sequence[str]) -> str:
     """See `Neighbour`."""
+    tasks = shlex.quote(",".join(names))
     return (
         "lm_eval --model hf-multimodal --model_args pretrained=CHECKPOINT --apply_chat_template "
-        f"--batch_size 8 --include_path {shlex.quote(str(folder))} --tasks {','.join(names)}"
+        f"--batch_size 8 --include_path {shlex.quote(str(folder))} --tasks {tasks}"
     )
 
 

@@ -58,7 +58,7 @@ def command(folder: Path, names: Sequence[str]) -> str:
     """See `Neighbour`."""
     return (
         "python -m lmms_eval --model MODEL --model_args pretrained=CHECKPOINT "
-        f"--include_path {shlex.quote(str(folder))} --tasks {','.join(names)}"
+        f"--include_path {shlex.quote(str(folder))} --tasks {shlex.quote(','.join(names))}"
     )
 
 
