@@ -26,9 +26,9 @@ from spare.demo.checkpoint import Family, build_checkpoint
 from spare.errors import SpareError
 from spare.finetune import outputs
 from spare.finetune.checkpoints import is_whole, last_whole, mark_whole
+from spare.finetune.job import FineTuned
 from spare.finetune.pairs import read_pairs
 from spare.finetune.recipes import load_recipe
-from spare.finetune.tuning import FineTuned
 from spare.harness.models.digests import digest_files
 from spare.harness.models.loading import find_checkpoint, read_lineage
 
@@ -545,11 +545,11 @@ def test_bf16_where_a_processor_stands_in_for_a_gpu(
     """Computed in bf16, and the weights that are trained stay float32."""
     import torch
 
-    from spare.finetune import tuning
+    from spare.finetune import job
 
     settings = {"max_steps": 6, "warmup_steps": 1, "dropout": 0.0}
     qwen.train(f"{recipe} fine", recipe, precision="float32", **settings)
-    monkeypatch.setattr(tuning, "computes_in_bf16", lambda recipe, on_event: True)
+    monkeypatch.setattr(job, "computes_in_bf16", lambda recipe, on_event: True)
     seen: list[Any] = []
 
     def look(event: Any) -> None:

@@ -15,7 +15,8 @@ watching     the callback that does
 folders      a folder belongs to one training
 outputs      the finished checkpoint, where it comes from, its card
 checks       what can be known before anything slow is done
-tuning       all of it in order
+job          all of it in order, for one seed
+tuning       for all seeds
 merging      an adapter as a checkpoint
 cycle        evaluate, train, evaluate again, compare
 """

@@ -9,7 +9,6 @@ Each of these goes on where it was stopped, so the loop does.
 
 from __future__ import annotations
 
-import gc
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 from spare.errors import SpareError
 from spare.finetune.checks import check_training
+from spare.finetune.job import FineTuned
 from spare.finetune.recipes import Recipe
-from spare.finetune.tuning import FineTuned, fine_tune, open_pictures
+from spare.finetune.tuning import fine_tune, free_memory, open_pictures
 from spare.harness.comparison import Comparison, check_max_drop, compare, require_tag
 from spare.harness.evaluate import Choice, evaluate, plan_evaluations, require_folder
 from spare.harness.run import Run
@@ -100,26 +100,16 @@ def cycle(
     before = evaluate(base, tasks, out=out / "runs" / "base", **asking)
     if by:
         require_tag(before, by)
-    _free()
+    free_memory()
     tuned = fine_tune(
         recipe, data=data, out=out / "checkpoint", model=base, on_event=on_event, **training
     )
-    _free()
     runs = []
     for one in tuned:
         name = f"seed-{one.seed}" if ready.seeds else "tuned"
         trained, adapter = (base, str(one.folder)) if one.adapter else (str(one.folder), "")
         run = evaluate(trained, tasks, out=out / "runs" / name, adapter=adapter, **asking)
         runs.append(run)
-        _free()
+        free_memory()
     found = [compare(before, one, max_drop=max_drop, by=by) for one in runs]
     return Cycle(before, tuned, runs, found)
-
-
-def _free() -> None:
-    """Give back the memory of the model before the next one is loaded."""
-    import torch
-
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
