@@ -176,6 +176,21 @@ def test_a_damaged_picture_is_known_before_the_base_is_evaluated(
     assert main([*asked, "--max-drop", "100"]) == 0
 
 
+def test_a_text_that_cannot_be_learnt_is_known_before_the_base_is_evaluated(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It spells out a sign of the model's, or is longer than its context."""
+    for name, question in (("sign", "Is <image> here?"), ("long", "Where is it? " * 2000)):
+        pairs = rows()
+        pairs[3]["question"] = question
+        data = write_data(tmp_path / name, pairs)
+        assert main(command(world, tmp_path / "cycle", "--data", str(data))) == 2
+        said = capsys.readouterr().err
+        assert "train-00000-of-00002.parquet, row 4" in said
+        assert ("spells out <image>" if name == "sign" else "more than the model's context") in said
+    assert not (tmp_path / "cycle" / "runs").exists()
+
+
 def test_pictures_of_another_folder_are_opened_too(
     world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -40,7 +40,7 @@ class Tiny:
         self.network = load_network(checkpoint, Options(dtype="float32", device="cpu"))
         self.processor = load_processor(checkpoint, Options())
         ends, _ = make_greedy(self.network, self.processor.tokenizer)
-        self.signs = picture_tokens(self.network, self.processor)
+        self.signs = picture_tokens(self.network.config, self.processor)
         self.preparer = Preparer(self.processor, self.signs, context_of(self.network.config), None)
         self.encoder = Encoder(self.preparer, ends)
 

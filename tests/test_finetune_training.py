@@ -809,7 +809,7 @@ def test_weights_that_no_gradient_reaches_are_known(tmp_path: Path, family: Fami
     checkpoint = find_checkpoint(str(build_checkpoint(tmp_path, family)))
     network = AutoModelForImageTextToText.from_pretrained(checkpoint.folder)
     processor = load_processor(checkpoint, Options())
-    tokens = picture_tokens(network, processor)
+    tokens = picture_tokens(network.config, processor)
     end = processor.tokenizer.eos_token_id
     batch = blank_batch(Encoder(Preparer(processor, tokens, 4096, None), [end]))
     network(**batch).loss.backward()

@@ -19,7 +19,7 @@ from spare.errors import SpareError
 from spare.finetune.checks import check_training
 from spare.finetune.job import FineTuned
 from spare.finetune.recipes import Recipe
-from spare.finetune.tuning import fine_tune, free_memory, open_pictures
+from spare.finetune.tuning import fine_tune, free_memory, look_ahead
 from spare.harness.comparison import Comparison, check_max_drop, compare, require_tag
 from spare.harness.evaluate import Choice, evaluate, plan_evaluations, require_folder
 from spare.harness.run import Run
@@ -93,7 +93,7 @@ def cycle(
     recipe, out = ready.recipe, Path(out)
     base = model or recipe.base
     plan_evaluations(tasks, benchmarks, prompt=prompt, rules=rules, limit=limit)
-    open_pictures(ready, out / "checkpoint", on_event)
+    look_ahead(ready, out / "checkpoint", on_event)
     # Both are shown what the trained one is trained on: no larger pictures.
     asking: dict[str, Any] = {"data": benchmarks, "prompt": prompt, "rules": rules}
     asking |= {"limit": limit, "max_pixels": recipe.max_pixels or None, "on_event": on_event}

@@ -25,12 +25,12 @@ from spare.finetune.network import (
     computes_in_bf16,
     load_for_training,
     lora_config,
+    prompts_of,
     reaches_all,
 )
 from spare.finetune.pairs import Pairs
 from spare.finetune.plan import Material, Plan, plan
 from spare.finetune.recipes import Recipe
-from spare.finetune.survey import Size, refuse_bad, refuse_signs, survey
 from spare.harness.models import Options
 from spare.harness.models.digests import digest_files
 from spare.harness.models.loading import LINEAGE, load_processor
@@ -116,19 +116,19 @@ class Job:
         result = json.loads((self.training / RESULT).read_bytes())
         return FineTuned(self.folder, self.adapter, self.recipe.seed, result, result["command"])
 
-    def open_pictures(self) -> None:
-        """Raises SpareError if a training would, for its folder or a picture's sake."""
+    def look(self, data: bool) -> None:
+        """Raises SpareError if a training would, for its folder's sake or for that of its data:
+        a picture's or a text's."""
         from spare.finetune.faults import undisturbed
+        from spare.finetune.sequences import Encoder
 
         with self._held(), undisturbed():
-            if (self.folder / LINEAGE).is_file():
+            if not data or (self.folder / LINEAGE).is_file():
                 return
-            processor = load_processor(self.checkpoint, Options())
-            for pairs in self.sets:
-                refuse_signs(pairs, processor)
+            processor, preparer = prompts_of(self.checkpoint, self.recipe)
+            encoder = Encoder(preparer, [processor.tokenizer.eos_token_id])
             for number, pairs in enumerate(self.sets):
-                sizes = self._sizes(_spread(), number, pairs)
-                refuse_bad(pairs, sizes, self.recipe.bad_pictures, self.say)
+                self._material(_spread(), number, pairs, encoder, processor)
 
     @contextlib.contextmanager
     def _held(self) -> Iterator[str]:
@@ -279,12 +279,17 @@ class Job:
         self, spread: Any, number: int, pairs: Pairs, encoder: Any, processor: Any
     ) -> Material:
         """A data set looked at from its first picture to its last."""
-        from spare.finetune.survey import Lengths, usable_pictures
+        from spare.finetune.survey import Lengths, refuse_signs, survey, usable_pictures
 
         refuse_signs(pairs, processor)
-        total = counted(len(pairs.pictures), "picture")
-        self.say(f"{pairs.name}: {len(pairs):,} pairs about {total}.")
-        sizes = self._sizes(spread, number, pairs)
+        total = len(pairs.pictures)
+        self.say(f"{pairs.name}: {len(pairs):,} pairs about {counted(total, 'picture')}.")
+        sizes = survey(
+            pairs,
+            self.shelf / (f"general-{SIZES}" if number else SIZES),
+            spread,
+            lambda done: self.say(f"Opened {min(done, total):,} of {total:,} pictures."),
+        )
         lengths = Lengths(pairs, encoder)
         tokens = usable_pictures(pairs, sizes, lengths, self.recipe.bad_pictures, self.note)
         context = encoder.preparer.context
@@ -298,16 +303,6 @@ class Job:
                 )
         used = [picture if tokens[picture] else -1 for picture in pairs.picture_of]
         return Material(used, pairs.weights, lengths.asked, tokens)
-
-    def _sizes(self, spread: Any, number: int, pairs: Pairs) -> list[Size | str]:
-        """The sizes of a data set's pictures; of one that cannot be opened, why."""
-        total = len(pairs.pictures)
-        return survey(
-            pairs,
-            self.shelf / (f"general-{SIZES}" if number else SIZES),
-            spread,
-            lambda done: self.say(f"Opened {min(done, total):,} of {total:,} pictures."),
-        )
 
     def _layout(self, network: Any, encoder: Any, materials: Sequence[Material]) -> Recipe:
         """The recipe, with a layout that the network can be trained in."""

@@ -88,7 +88,7 @@ def merge(adapter: str | Path, *, out: str | Path, model: str = "") -> Merged:
     network = load_network(checkpoint, Options(device="cpu"))
     processor = load_processor(checkpoint, Options())
     preparer = Preparer(
-        processor, picture_tokens(network, processor), context_of(network.config), None
+        processor, picture_tokens(network.config, processor), context_of(network.config), None
     )
     before = {name: _checksum(value) for name, value in network.state_dict().items()}
     try:

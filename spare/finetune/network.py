@@ -11,7 +11,13 @@ from typing import Any
 from spare.errors import ModelError, SpareError, counted, install
 from spare.finetune.recipes import Recipe, near
 from spare.harness.models import Options
-from spare.harness.models.loading import Checkpoint, check_kind, load_network, load_processor
+from spare.harness.models.loading import (
+    Checkpoint,
+    check_kind,
+    first_line,
+    load_network,
+    load_processor,
+)
 from spare.harness.models.prompts import Preparer, context_of
 from spare.harness.models.transformers import make_greedy, picture_tokens
 from spare.torchvision_repair import repair_torchvision
@@ -94,14 +100,8 @@ def load_for_training(
     frozen = recipe.weights == "lora"
     dtype = "bfloat16" if bf16 and frozen else "float32"
     network = load_network(checkpoint, Options(dtype=dtype, device="cpu"))
-    processor = load_processor(checkpoint, Options())
+    processor, preparer = _prompts(checkpoint, network.config, recipe)
     ends, _ = make_greedy(network, processor.tokenizer)
-    preparer = Preparer(
-        processor,
-        picture_tokens(network, processor),
-        context_of(network.config),
-        recipe.max_pixels or None,
-    )
     network.config.use_cache = False
     if frozen:
         for sentence in _adapter(network, recipe):
@@ -110,6 +110,27 @@ def load_for_training(
         network.requires_grad_(True)
         on_event(_dropout(network, recipe.dropout))
     return network, processor, preparer, ends
+
+
+def prompts_of(checkpoint: Checkpoint, recipe: Recipe) -> tuple[Any, Preparer]:
+    """A checkpoint's own picture processor, and what prepares its prompts: no weights are read.
+
+    Raises:
+        ModelError: its files are missing or damaged.
+    """
+    from transformers import AutoConfig
+
+    try:
+        config = AutoConfig.from_pretrained(checkpoint.folder)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise checkpoint.error(f"has no config.json of use: {first_line(error)}") from None
+    return _prompts(checkpoint, config, recipe)
+
+
+def _prompts(checkpoint: Checkpoint, config: Any, recipe: Recipe) -> tuple[Any, Preparer]:
+    processor = load_processor(checkpoint, Options())
+    tokens = picture_tokens(config, processor)
+    return processor, Preparer(processor, tokens, context_of(config), recipe.max_pixels or None)
 
 
 def language_tower(network: Any) -> Any:

@@ -191,31 +191,20 @@ def usable_pictures(
     Raises:
         SpareError: there are more of those than the recipe allows.
     """
-    found = [size if isinstance(size, str) else lengths.of_picture(size) for size in sizes]
-    refuse_bad(pairs, found, allowed, on_event)
-    bad = sum(isinstance(length, str) for length in found)
-    if bad:
-        on_event(f"{counted(bad, 'picture')} of {len(found):,} left out, with all their pairs.")
-    return [0 if isinstance(length, str) else length for length in found]
-
-
-def refuse_bad(
-    pairs: Pairs, found: Sequence[Any], allowed: float, on_event: Callable[[str], None]
-) -> None:
-    """Tell the first pictures that cannot be used.
-
-    Args:
-        found: of each picture, a sentence if it cannot.
-        allowed: share of the pictures that may be bad.
-
-    Raises:
-        SpareError: there are more of them.
-    """
-    faults = [(number, one) for number, one in enumerate(found) if isinstance(one, str)]
+    tokens, faults = [], []
+    for number, size in enumerate(sizes):
+        length = size if isinstance(size, str) else lengths.of_picture(size)
+        tokens.append(0 if isinstance(length, str) else length)
+        if isinstance(length, str):
+            faults.append((number, length))
     if not faults:
-        return
+        return tokens
     first = {picture: pair for pair, picture in reversed(list(enumerate(pairs.picture_of)))}
     for number, reason in faults[:NOTED]:
         path, row = pairs.place(first[number])
         on_event(f"{path}, row {row}: {reason}")
     refuse_many(len(faults), pairs, allowed, faults[0][1])
+    on_event(
+        f"{counted(len(faults), 'picture')} of {len(tokens):,} left out, with all their pairs."
+    )
+    return tokens

@@ -98,15 +98,15 @@ def free_memory() -> None:
         torch.cuda.empty_cache()
 
 
-def open_pictures(ready: Ready, out: Path, on_event: Callable[[Event], None]) -> None:
-    """Agree on the folder and open every picture, before something slow that comes before the
-    training.
+def look_ahead(ready: Ready, out: Path, on_event: Callable[[Event], None]) -> None:
+    """Agree on the folder, open every picture and read every text, before something slow that
+    comes before the training.
 
     Raises:
-        SpareError: the folder is of something else, or too many pictures cannot be used.
+        SpareError: the folder is of something else, or a picture or a text cannot be used.
     """
-    for job in _jobs(ready, out, on_event):
-        job.open_pictures()
+    for number, job in enumerate(_jobs(ready, out, on_event)):
+        job.look(data=not number)  # which seeds have in common
 
 
 def _jobs(ready: Ready, out: Path, on_event: Callable[[Event], None]) -> Iterator[Job]:

@@ -120,7 +120,7 @@ class Transformers:
         self.decoder = Decoder(network, processor.tokenizer, ends, pad)
         self._preparer = Preparer(
             processor,
-            picture_tokens(network, processor),
+            picture_tokens(network.config, processor),
             context_of(network.config),
             options.max_pixels,
         )
@@ -301,11 +301,11 @@ def make_greedy(network: Any, tokenizer: Any) -> tuple[list[int], int]:
     return ends, pad
 
 
-def picture_tokens(network: Any, processor: Any) -> frozenset[int]:
+def picture_tokens(config: Any, processor: Any) -> frozenset[int]:
     """The tokens that stand for pictures; families call them by different names."""
     found = {
         getattr(holder, name, None)
-        for holder in (processor, network.config)
+        for holder in (processor, config)
         for name in ("image_token_id", "image_token_index")
     }
     return frozenset(token for token in found if isinstance(token, int))
