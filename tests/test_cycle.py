@@ -191,6 +191,21 @@ def test_a_text_that_cannot_be_learnt_is_known_before_the_base_is_evaluated(
     assert not (tmp_path / "cycle" / "runs").exists()
 
 
+def test_a_size_that_the_model_refuses_is_known_before_the_base_is_evaluated(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from PIL import Image
+
+    data = write_data(tmp_path / "dataset", pixels=False)
+    Image.new("RGB", (900, 3)).save(data / "pictures" / "3.png")
+    base = build_checkpoint(tmp_path / "base", "qwen2_vl")
+    asked = command(world, tmp_path / "cycle", "--data", str(data), "--model", str(base))
+    assert main([*asked, "--pictures", str(data / "pictures")]) == 2
+    said = capsys.readouterr().err
+    assert re.search("1 picture of 6 cannot be used. The model's processor refuses the pic", said)
+    assert not (tmp_path / "cycle" / "runs").exists()
+
+
 def test_pictures_of_another_folder_are_opened_too(
     world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -695,6 +695,15 @@ def test_an_adapter_is_on_the_language_tower_alone_and_merges(qwen: World) -> No
     )
     with pytest.raises(SpareError, match="is not empty"):
         spare.merge(found.folder, out=qwen.folder / "merged")
+    # One that was killed while it wrote, between its first file and its last.
+    torn = qwen.folder / "torn"
+    (torn / ".part").mkdir(parents=True)
+    (torn / ".part" / "model.safetensors").write_bytes(b"half")
+    shutil.copyfile(merged.folder / "config.json", torn / "config.json")
+    spare.merge(found.folder, out=torn)
+    weights = "model.safetensors"
+    assert (torn / weights).read_bytes() == (merged.folder / weights).read_bytes()
+    assert not (torn / ".part").exists()
     with pytest.raises(SpareError, match="is not the one that"):
         spare.merge(found.folder, out=qwen.folder / "other", model=str(merged.folder))
     with pytest.raises(SpareError, match=r"not the one that .* was trained on"):
