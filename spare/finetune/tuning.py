@@ -83,8 +83,9 @@ def fine_tune(
             job.say(f"{job.out}: {error}")
         free_memory()
     if lost:
+        whole = f" Whole are {', '.join(str(one.folder) for one in found)}." if found else ""
         raise SpareError(
-            f"{counted(len(lost), 'seed')} of {seeds} came to nothing; the first: {lost[0]}"
+            f"{counted(len(lost), 'seed')} of {seeds} came to nothing; the first: {lost[0]}{whole}"
         )
     return found
 
