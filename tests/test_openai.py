@@ -696,6 +696,9 @@ def test_a_bound_that_the_context_cannot_hold_is_known_before_the_first_caption(
             Models(Options(llm=f"openai:{NAME}"), engine, {}).require_schema()
         fits = Options(llm=f"openai:{NAME}", max_new_tokens=1024)
         Models(fits, engine, {}).require_schema()
+        # What is no number is not counted with.
+        server.listing = Answer({"data": [{"id": NAME, "max_model_len": "2k"}]})
+        Models(Options(llm=f"openai:{NAME}"), engine, {}).require_schema()
 
 
 # Ranking

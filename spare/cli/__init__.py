@@ -96,10 +96,8 @@ def _run(argv: Sequence[str]) -> int:
         print(_sentence(f"spare: {error}"), file=sys.stderr)
         return 2
     except ImportError as error:
-        print(
-            f"spare: A package cannot be imported: {error}. `spare doctor` says what is broken.",
-            file=sys.stderr,
-        )
+        said = f"A package cannot be imported: {error}. `spare doctor` says what is broken."
+        print(_sentence(f"spare: {said}"), file=sys.stderr)
         return 2
     except BrokenPipeError:
         # The reader of our output has gone (`spare tasks | head`). Python would write what is

@@ -20,8 +20,9 @@ from spare.finetune.checks import check_training
 from spare.finetune.job import FineTuned
 from spare.finetune.recipes import Recipe
 from spare.finetune.tuning import fine_tune, free_memory, look_ahead
+from spare.harness.choosing import Choice, plan_evaluations, require_folder
 from spare.harness.comparison import Comparison, check_max_drop, compare, require_tag
-from spare.harness.evaluate import Choice, evaluate, plan_evaluations, require_folder
+from spare.harness.evaluate import evaluate
 from spare.harness.run import Run
 
 if TYPE_CHECKING:

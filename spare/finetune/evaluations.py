@@ -54,7 +54,7 @@ class Evaluations:
 def check(asked: Evaluations) -> None:
     """Raises SpareError if these evaluations cannot be made: known before the first picture is
     opened, and not after the first hour."""
-    from spare.harness.evaluate import choose, require_folder
+    from spare.harness.choosing import choose, require_folder
     from spare.tasks import expand, load_task
 
     if asked.every < 1 or asked.limit < 1:

@@ -14,10 +14,10 @@ from spare.finetune import outputs
 from spare.finetune.branches import TOLERANCE
 from spare.finetune.network import require_packages
 from spare.harness.models import Options
+from spare.harness.models.adapters import adapter_lineage
 from spare.harness.models.digests import digest_files
 from spare.harness.models.loading import (
     LINEAGE,
-    adapter_lineage,
     check_kind,
     find_checkpoint,
     first_line,

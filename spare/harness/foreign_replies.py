@@ -17,7 +17,8 @@ from spare import disk
 from spare.errors import DataError, counted
 from spare.harness import run as runs
 from spare.harness.asking import Evaluation, Event
-from spare.harness.evaluate import choose, open_manifest, record, submit
+from spare.harness.choosing import choose
+from spare.harness.evaluate import open_manifest, record, submit
 from spare.harness.foreign_files import ForeignReply, own_log, read_own, read_replies
 from spare.harness.lines import ReplyLog, digest_json, reply_line
 from spare.harness.run import Run

@@ -199,7 +199,7 @@ def _notes(run: Run) -> list[str]:
 
 def _unread(run: Run, score: Score) -> str:
     """What may be behind it that most replies of a score could not be read."""
-    cut = sum(line.get("finish") == "length" for line in _last_replies(run, score).values())
+    cut = sum(finish == "length" for finish in _of_last_replies(run, score, "finish").values())
     note = (
         f"{score.task} ({score.prompt}, rules {score.rules}): {counted(score.unread, 'reply')} of "
         f"{score.asked:,} could not be read; `spare show {shlex.quote(str(run.path))} --unread` "
@@ -215,18 +215,17 @@ def _unread(run: Run, score: Score) -> str:
 
 def _reasons(run: Run, score: Score) -> list[str]:
     """Why the first few samples of a score have no reply, and where the rest is said."""
-    failed = [
-        (name, line["error"]) for name, line in _last_replies(run, score).items() if "error" in line
-    ]
-    shown = [f"{name}: {reason}" for name, reason in failed[:REASONS]]
+    reasons = _of_last_replies(run, score, "error")
+    failed = [f"{name}: {reason}" for name, reason in reasons.items() if reason is not None]
+    shown = failed[:REASONS]
     return [*shown, f'All of them stand in {run.path / "replies.jsonl"} under "error".']
 
 
-def _last_replies(run: Run, score: Score) -> dict[str, Mapping[str, Any]]:
-    """The line of each question's last reply, by its id."""
+def _of_last_replies(run: Run, score: Score, field: str) -> dict[str, Any]:
+    """A field of each question's last reply, by its id; None where the reply has none."""
     place = {"task": score.task, "split": score.split, "prompt": score.prompt}
     return {
-        line["id"]: line
+        line["id"]: line.get(field)
         for line in run.replies()
         if all(line.get(name) == value for name, value in place.items())
     }

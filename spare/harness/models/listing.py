@@ -242,7 +242,9 @@ def _find(name: str, entries: list[Mapping[str, Any]]) -> Mapping[str, Any] | No
 
 def _facts(entry: Mapping[str, Any], headers: Mapping[str, str]) -> dict[str, str]:
     told = {"software": headers.get("server"), "protocol": headers.get("openai-version")}
-    told |= {"owner": entry.get("owned_by"), "context": entry.get("max_model_len")}
+    told |= {"owner": entry.get("owned_by")}
+    if type(entry.get("max_model_len")) is int:  # which is counted with
+        told["context"] = entry["max_model_len"]
     return {name: str(value)[:200] for name, value in told.items() if value}
 
 

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from spare.harness.models import Options
+from spare.harness.models.adapters import adapter_lineage, apply_adapter
 from spare.harness.models.ahead import preparing_threads, work_ahead
 from spare.harness.models.decoding import Decoder, Row
 from spare.harness.models.digests import (
@@ -35,8 +36,6 @@ from spare.harness.models.digests import (
 )
 from spare.harness.models.loading import (
     Checkpoint,
-    adapter_lineage,
-    apply_adapter,
     check_kind,
     device_of,
     dtype_of,

@@ -21,6 +21,7 @@ from typing import Any
 
 from spare.errors import ModelError
 from spare.harness.models import Options
+from spare.harness.models.adapters import adapter_lineage
 from spare.harness.models.ahead import preparing_threads, work_ahead
 from spare.harness.models.decoding import NOT_A_NUMBER
 from spare.harness.models.digests import (
@@ -31,7 +32,6 @@ from spare.harness.models.digests import (
 )
 from spare.harness.models.loading import (
     Checkpoint,
-    adapter_lineage,
     check_kind,
     find_checkpoint,
     first_line,

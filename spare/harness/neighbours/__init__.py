@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from spare.errors import DataError, SpareError
 from spare.harness.asking import Evaluation
-from spare.harness.evaluate import Choice, check_choices, choose
+from spare.harness.choosing import Choice, check_choices, choose
 from spare.harness.models.types import Request
 from spare.tasks import LISTED, expand, load_task
 from spare.tasks.types import Task

@@ -18,7 +18,8 @@ from typing import Any
 
 from spare.errors import PictureError, SpareError
 from spare.harness.asking import Evaluation, Event
-from spare.harness.evaluate import Choice, check_choices, choose, evaluate
+from spare.harness.choosing import Choice, check_choices, choose
+from spare.harness.evaluate import evaluate
 from spare.harness.lines import reply_of
 from spare.harness.models import ENGINES, load_model
 from spare.harness.models.loading import find_checkpoint
